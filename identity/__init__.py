@@ -1,0 +1,1 @@
+"""Who is this: events in, visitors linked to customers."""

@@ -1,0 +1,185 @@
+"""The one place where parts are built and joined: one worker's application."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from litestar import Litestar, asgi
+from litestar import Request as LitestarRequest
+from litestar import Response as LitestarResponse
+from litestar.exceptions import HTTPException
+from litestar.types import ControllerRouterHandler, Receive, Scope, Send
+
+from identity import identifications
+from identity.channels import Channels
+from identity.intake import Intake
+from identity.logs import configure_logging
+from identity.operations import OperationRoutes
+from identity.refusals import Refusal
+from identity.routes import EventRoutes, now_milliseconds
+from identity.settings import Settings, load
+from identity.visitors import read_customer_id, read_visitor_id
+from profiles import metrics, migrate
+from profiles.access import Access
+from profiles.cache import Cache
+from profiles.database import Connection, Database
+from profiles.http import Endpoint, Problem, Response, asgi_app, log_fault, problem_response
+from profiles.routes import CustomerRoutes
+from profiles.store import Spreads
+
+PARENT_POLL_SECONDS = 1.0
+"""How soon a worker notices that its supervisor was killed."""
+
+
+class Service:
+    """The parts of one worker."""
+
+    def __init__(self, settings: Settings, store_id: str) -> None:
+        assert settings.database_url is not None
+        assert settings.redis_url is not None
+        self.database = Database(settings.database_url, prepared=settings.database_prepared)
+        self.cache = Cache(settings.redis_url, store_id)
+        self.spreads = Spreads()
+        self.access = Access(self.database, self.cache, self.spreads)
+        self.channels = Channels(self.access)
+        self.intake = Intake(self.database, self.cache, self.spreads)
+        self.events = EventRoutes(self.intake, self.cache, self.access, self.channels, now_milliseconds)
+        self.customers = CustomerRoutes(
+            self.database, self.cache, self.access, self.spreads, read_known_customer_id, self.find_by_visitor
+        )
+        self.operations = OperationRoutes(self.database, self.cache, settings.metrics_dir)
+
+    async def find_by_visitor(
+        self, connection: Connection, workspace_id: int, visitor_ids: Sequence[str]
+    ) -> dict[str, str]:
+        """Return, of visitors as they were asked for, the customer whose each is now."""
+        read = {sent: read_visitor_id(sent) for sent in visitor_ids}
+        rows = self.spreads.key_rows({(workspace_id, visitor_id) for visitor_id in read.values() if visitor_id})
+        visitors = await identifications.load_visitors(connection, self.database, rows)
+        found = {sent: visitors.get((workspace_id, visitor_id)) for sent, visitor_id in read.items() if visitor_id}
+        return {sent: v.customer_id for sent, v in found.items() if v is not None and v.customer_id is not None}
+
+    async def open(self) -> None:
+        """Connect, and learn who may come in."""
+        await self.database.open()
+        await self.database.learn_shards()
+        await self.access.confirm(None)
+
+    async def close(self) -> None:
+        """Finish what was taken in, then let go of the servers."""
+        self.operations.is_draining = True
+        await self.intake.drain()
+        await self.cache.close()
+        await self.database.close()
+
+
+def read_known_customer_id(value: object) -> str | None:
+    """Return the id of a customer as it may be held, or None for what no customer can have."""
+    customer_id = read_customer_id(value, frozenset())
+    return None if isinstance(customer_id, Refusal) else customer_id
+
+
+def create() -> Litestar:
+    """Return the application of one worker, with the settings of the environment."""
+    configure_logging()
+    settings = load()
+    assert settings.database_url is not None, "the supervisor tells its workers where the database is"
+    return build(Service(settings, migrate.read_store_id(settings.database_url)))
+
+
+def build(service: Service) -> Litestar:
+    """Return the application of these parts."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        await service.open()
+        background = [
+            asyncio.create_task(_leave_with_parent(os.getppid())),
+            asyncio.create_task(_report(service)),
+        ]
+        try:
+            yield
+        finally:
+            for task in background:
+                task.cancel()
+            await service.close()
+
+    return Litestar(
+        route_handlers=[*_raw_handlers(service)],
+        lifespan=[lifespan],
+        openapi_config=None,
+        exception_handlers={Exception: _problem},
+        logging_config=None,
+        request_max_body_size=1024 * 1024,
+    )
+
+
+def _raw_handlers(service: Service) -> list[ControllerRouterHandler]:
+    endpoints: dict[str, Endpoint] = {
+        "/api/v1/authenticate": service.events.authenticate,
+        "/api/v1/events": service.events.events,
+        "/api/v1/validate/authenticate": service.events.validate_authenticate,
+        "/api/v1/validate/events": service.events.validate_events,
+        "/api/v1/customers": service.customers.customer,
+        "/api/v1/customers/lookup": service.customers.lookup,
+        "/api/v1/customers/{customer_id:str}": service.customers.customer,
+        "/livez": service.operations.livez,
+        "/readyz": service.operations.readyz,
+        "/metrics": service.operations.metrics,
+    }
+    return [_raw(route, endpoint) for route, endpoint in endpoints.items()]
+
+
+def _raw(route: str, endpoint: Endpoint) -> ControllerRouterHandler:
+    app: Any = asgi_app(route, endpoint)
+
+    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, send)
+
+    return asgi(route, copy_scope=False)(handle)
+
+
+def _problem(request: LitestarRequest[Any, Any, Any], error: Exception) -> LitestarResponse[bytes]:
+    """Answer every exception of Litestar's own handlers with a problem document."""
+    if isinstance(error, Problem):
+        response = problem_response(error.status, error.code, error.message, error.headers)
+    elif isinstance(error, HTTPException) and error.status_code < 500:
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
+        message = {404: "There is nothing at this address.", 405: "Not with this method."}.get(
+            error.status_code, "The request is not of the form that the documentation at /docs tells."
+        )
+        response = problem_response(error.status_code, code, message)
+    else:
+        log_fault("litestar", error)
+        response = problem_response(500, "internal_error", "A fault of ours; it has been logged.")
+    return to_litestar(response)
+
+
+def to_litestar(response: Response) -> LitestarResponse[bytes]:
+    """Return a response of ours as one of Litestar's."""
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in response.headers}
+    media_type = headers.pop("content-type", "application/json")
+    return LitestarResponse(response.body, status_code=response.status, headers=headers, media_type=media_type)
+
+
+async def _leave_with_parent(parent: int) -> None:
+    """Stop when the supervisor is gone: an orphan would hold the port against the next start."""
+    while os.getppid() == parent:
+        await asyncio.sleep(PARENT_POLL_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def _report(service: Service) -> None:
+    """Bring what is counted elsewhere to the metrics."""
+    hits = misses = 0
+    while True:
+        await asyncio.sleep(PARENT_POLL_SECONDS)
+        metrics.WAITING.set(service.intake.waiting)
+        metrics.CACHE_AVAILABLE.set(int(service.cache.available))
+        metrics.CACHE.labels("hit").inc(service.cache.hits - hits)
+        metrics.CACHE.labels("miss").inc(service.cache.misses - misses)
+        hits, misses = service.cache.hits, service.cache.misses
+

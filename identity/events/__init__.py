@@ -1,0 +1,1 @@
+"""Pure: one frozen struct per kind of event."""

@@ -1,0 +1,203 @@
+"""The path of an event: what is held is loaded, the pure core decides, the changes are saved, all in batches.
+
+    events ─ load ─▶ what is held ─ decide ─▶ changes ─ save ─▶ outcomes
+
+A lone request is a batch of one; the coalescer gathers concurrent ones. A batch is one transaction: whoever gets an
+outcome has it committed.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from itertools import count
+
+import msgspec
+import psycopg
+
+from identity import identifications
+from identity.events.identity import Event, Sender
+from identity.resolve import Changes, Held, Outcome, customers_named, decide, missing, visitors_named
+from profiles import store
+from profiles.cache import Cache
+from profiles.clock import make_id
+from profiles.coalesce import Coalescer
+from profiles.database import Conflict, Connection, Database, Unavailable, is_lost, is_retryable, statement
+from profiles.store import Spreads
+
+ATTEMPTS_MAX = 6
+"""Times a batch is decided anew after another writer was faster; then it is halved."""
+BACK_OFF_SECONDS_MAX = 0.02
+
+
+class Faulty(Exception):
+    """The database refuses what this one event wants to write: a fault of ours. Its neighbours were not harmed."""
+
+
+class Intake:
+    """Takes events in. One per process."""
+
+    def __init__(self, database: Database, cache: Cache, spreads: Spreads) -> None:
+        self._database = database
+        self._cache = cache
+        self._spreads = spreads
+        self._ids = count(random.getrandbits(61))
+        self._events: Coalescer[Event, Outcome] = Coalescer(self._take)
+
+    @property
+    def waiting(self) -> int:
+        """Events that wait for their batch."""
+        return self._events.waiting
+
+    def submit(self, events: Sequence[Event]) -> list[asyncio.Future[Outcome]]:
+        """Queue events, all or none. The outcome of each comes when it is committed.
+
+        Raises (here or by the future):
+            Overloaded: too much is waiting; nothing was done.
+            Unavailable: the database gave no answer in time; events may or may not have been taken.
+        """
+        return self._events.submit_all(events)
+
+    async def drain(self) -> None:
+        """Wait until every event taken in is committed or has failed."""
+        await self._events.drain()
+
+    async def knows(self, sender: Sender, visitor_id: str | None, customer_id: str, digest: str) -> tuple[bool, int | None]:
+        """Return whether the cache is sure that a push says nothing new, and the generation it told in one go."""
+        keys = [self._cache.customer_key(sender.workspace_id, customer_id)]
+        if visitor_id is not None:
+            keys.append(self._cache.visitor_key(sender.workspace_id, visitor_id))
+        found = await self._cache.read(keys)
+        customer, visitor = found.entries[0], found.entries[-1]
+        if customer is None or visitor is None or not customer.payload:
+            return False, found.generation
+        same = customer.payload == digest.encode() and (visitor_id is None or visitor.payload == customer_id.encode())
+        return same, found.generation
+
+    async def preview(self, event: Event) -> Outcome:
+        """Return what ``submit`` would do with the event now. Nothing is written."""
+
+        async def work(connection: Connection) -> Outcome:
+            held = await self._load(connection, [event])
+            return decide([event], held, self._new_id).outcomes[0]
+
+        return await self._database.run(work)
+
+    def _new_id(self, bucket: int, milliseconds: int) -> str:
+        return make_id(milliseconds, bucket, next(self._ids))
+
+    async def _take(self, events: Sequence[Event]) -> list[Outcome | Exception]:
+        """Take one batch; if its neighbours' fault or contention keeps it from being saved, take its halves."""
+        try:
+            return list(await self._take_together(events))
+        except (Unavailable, OSError) as error:
+            return [Unavailable(str(error))] * len(events)
+        except (Conflict, psycopg.Error, UnicodeError, ValueError) as error:
+            if len(events) == 1:
+                if isinstance(error, Conflict) or (isinstance(error, psycopg.Error) and is_retryable(error)):
+                    return [Unavailable("contention")]
+                fault = Faulty(type(error).__name__)
+                fault.__cause__ = error
+                return [fault]
+        middle = len(events) // 2
+        return await self._take(events[:middle]) + await self._take(events[middle:])
+
+    async def _take_together(self, events: Sequence[Event]) -> Sequence[Outcome]:
+        since = time.monotonic()
+        attempted: Changes | None = None
+
+        async def work(connection: Connection) -> tuple[Held, Changes]:
+            nonlocal attempted
+            if attempted is not None and await self._was_written(connection, attempted):
+                return Held(), attempted
+            attempted = None
+            held = await self._load(connection, events)
+            changes = decide(events, held, self._new_id)
+            if not changes.writes_nothing:
+                attempted = changes
+                try:
+                    await self._save(connection, changes)
+                except psycopg.Error as error:
+                    if not is_lost(error):
+                        attempted = None
+                    raise
+                except Conflict:
+                    attempted = None
+                    raise
+            return held, changes
+
+        for attempt in range(ATTEMPTS_MAX):
+            try:
+                held, changes = await self._database.run(work)
+            except Conflict:
+                if attempt == ATTEMPTS_MAX - 1:
+                    raise
+            except psycopg.Error as error:
+                if not is_retryable(error) or attempt == ATTEMPTS_MAX - 1:
+                    raise
+            else:
+                await self._tell_cache(events, held, changes, since)
+                return changes.outcomes
+            await asyncio.sleep(random.uniform(0, BACK_OFF_SECONDS_MAX))
+            since = time.monotonic()
+        raise Conflict
+
+    async def _load(self, connection: Connection, events: Sequence[Event]) -> Held:
+        database, spreads = self._database, self._spreads
+        visitor_rows = spreads.key_rows(visitors_named(events))
+        customer_rows = spreads.key_rows(customers_named(events))
+        seen_rows = spreads.key_rows({(e.sender.workspace_id, e.event_id) for e in events if e.event_id is not None})
+        async with connection.pipeline():
+            visitors = await identifications.query_visitors(connection, database, visitor_rows)
+            customers = await store.query_customers(connection, database, customer_rows)
+            held = Held(
+                visitors=await identifications.visitors_from(visitors),
+                customers=await store.customers_from(customers),
+                seen=await identifications.load_seen(connection, database, seen_rows),
+            )
+        absent = missing(events, held)
+        if not absent.customers and not absent.histories:
+            return held
+        more = await store.load_customers(connection, database, spreads.key_rows(absent.customers))
+        histories = await identifications.load_facts(connection, database, spreads.key_rows(absent.histories))
+        return msgspec.structs.replace(held, customers={**held.customers, **more}, histories=histories)
+
+    async def _save(self, connection: Connection, changes: Changes) -> None:
+        database, spreads = self._database, self._spreads
+        pairs = identifications.pair_rows(spreads, changes)
+        # BEGIN is explicit: on Citus a pipeline alone is not atomic.
+        async with connection.pipeline(), connection.transaction():
+            writes = await store.save(connection, database, spreads, changes.merges, changes.customers, pairs)
+            writes += await identifications.save(connection, database, spreads, changes)
+            await store.check_writes(writes)
+
+    async def _was_written(self, connection: Connection, changes: Changes) -> bool:
+        """Return whether a batch whose commit was cut off is there after all; any of its rows proves it."""
+        merges, refused = changes.merges[:1], changes.refused[:1]
+        workspaces = {workspace_id for workspace_id, _ in merges} | {r.event.sender.workspace_id for r in refused}
+        parameters = {
+            "merge_ids": [merge.merge_id for _, merge in merges],
+            "refusal_ids": [r.refusal_id for r in refused],
+            "workspace_ids": sorted(workspaces),
+            "buckets": sorted({b for workspace_id in workspaces for b in self._spreads.buckets(workspace_id)}),
+        }
+        cursor = await connection.execute(statement("identity", "find_written"), parameters)
+        return await cursor.fetchone() is not None
+
+    async def _tell_cache(self, events: Sequence[Event], held: Held, changes: Changes, since: float) -> None:
+        """Write what the commit left behind, before any caller is answered."""
+        cache = self._cache
+        entries: list[tuple[str, int, bytes]] = []
+        customers = {key: held.customers[key] for key in customers_named(events) if key in held.customers}
+        customers.update(changes.customers)
+        for (workspace_id, customer_id), profile in customers.items():
+            digest = (profile.digest or "").encode()
+            entries.append((cache.customer_key(workspace_id, customer_id), profile.version, digest))
+        visitors = {key: held.visitors[key] for key in visitors_named(events) if key in held.visitors}
+        visitors.update(changes.visitors)
+        for (workspace_id, visitor_id), visitor in visitors.items():
+            customer = (visitor.customer_id or "").encode()
+            entries.append((cache.visitor_key(workspace_id, visitor_id), visitor.version, customer))
+        if entries:
+            await cache.write(entries, since)
+

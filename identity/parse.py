@@ -1,0 +1,256 @@
+"""Pure: bytes become events. Never raises, whatever the bytes are."""
+
+import re
+from collections.abc import Mapping
+from hashlib import blake2b
+
+import msgspec
+
+from identity.events.identity import (
+    Event,
+    Identify,
+    PatchOperation,
+    ProfileChange,
+    Sender,
+    SignIn,
+    SignOut,
+    SignUp,
+    Unusable,
+)
+from identity.refusals import Refusal
+from identity.tolerant import Members, read_array, read_object, read_value
+from identity.visitors import BLOCKED_IDS, read_customer_id, read_event_id, read_visitor_id
+from profiles.clock import event_time, read_time
+from profiles.fields import RULES_VERSION, SPELLINGS, Dialect
+from profiles.remarks import Kind, Reading, Reason, cut, storable
+
+AUTHENTICATE_BYTES_MAX = 32 * 1024
+EVENTS_BYTES_MAX = 512 * 1024
+EVENTS_MAX = 500
+OPERATIONS_MAX = 100
+PATH_CHARACTERS_MAX = 200
+FIELD_NAMES_MAX = 50
+FIELD_NAME_CHARACTERS_MAX = 64
+EVENT_NAME_CHARACTERS_MAX = 64
+
+CLIDENTITY = "clIdentity"
+IDENTIFY_NAMES = tuple(dict.fromkeys((*SPELLINGS[Dialect.AUTHENTICATE], *SPELLINGS[Dialect.CLIDENTITY])))
+"""The parameters that an identify may carry, under either spelling."""
+
+_NULL = b"null"
+_CUSTOMER_NAMES = ("customer_id", "customerId", "userId", "externalUserId")
+_PATH = re.compile(r"(\.|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*)", re.ASCII)
+
+
+class Push(msgspec.Struct, frozen=True):
+    """An authenticate body as far as the unchanged check needs it: ids and digest, fields still raw."""
+
+    visitor_id: str | None
+    customer: str | Refusal
+    digest: str
+    members: Members
+    params: Members
+
+
+def read_write_key(members: Members) -> str | None:
+    """Return the write key that came in the body, if any."""
+    raw = members.get("write_key")
+    value = read_value(raw) if raw is not None else None
+    return value if isinstance(value, str) else None
+
+
+def read_push(members: Members, blocked: frozenset[str] = BLOCKED_IDS) -> Push:
+    """Return the push of an authenticate body: its fields, under either spelling, stand beside the ids or in
+    ``params`` (the whole dataLayer entry)."""
+    params = members
+    entry = members.get("params")
+    if entry is not None:
+        inner = read_object(entry)
+        params = {**members, **inner} if inner else members
+    return Push(
+        visitor_id=read_visitor_id(_value(members, "visitor_id")),
+        customer=read_customer_id(_first(params, ("customer_id", "customerId")), blocked),
+        digest=digest_of(params),
+        members=members,
+        params=params,
+    )
+
+
+def digest_of(params: Mapping[str, bytes]) -> str:
+    """Return the digest of the parameters as they were sent, under the present rules of validation.
+
+    Two spellings of one value (white space, escapes) may differ; such a push is looked at once more, that is all.
+    """
+    digest = blake2b(_RULES, digest_size=16)
+    for name in IDENTIFY_NAMES:
+        raw = params.get(name)
+        if raw is not None and raw != _NULL:
+            digest.update(b"%b\x00%d\x00%b" % (name.encode(), len(raw), raw))
+    return digest.hexdigest()
+
+
+_RULES = b"%d" % RULES_VERSION
+
+
+def to_identify(push: Push, sender: Sender, received_at: int, *, name: str = CLIDENTITY) -> Identify:
+    """Return the event of a push."""
+    params = {field: read_value(push.params[field]) for field in IDENTIFY_NAMES if field in push.params}
+    return Identify(
+        **_envelope(push.members, sender, received_at, name, push.visitor_id),
+        customer=push.customer,
+        sent_customer=_sent(_first(push.params, ("customer_id", "customerId"))),
+        fields=tuple(params),
+        params=params,
+        digest=push.digest,
+    )
+
+
+def read_events(
+    items: list[msgspec.Raw], sender: Sender, received_at: int, blocked: frozenset[str] = BLOCKED_IDS
+) -> list[Event]:
+    """Return one event per item, in order; what is no event at all becomes ``Unusable``."""
+    return [_read_event(item, sender, received_at, blocked) for item in items]
+
+
+def event_items(members: Members) -> list[msgspec.Raw] | None:
+    """Return the raw events of a body: those of its list ``events``, or the body itself as the only one.
+
+    None if ``events`` is there and is no list.
+    """
+    events = members.get("events")
+    return read_array(events) if events is not None else [msgspec.Raw(msgspec.json.encode(members))]
+
+
+def _read_event(item: bytes, sender: Sender, received_at: int, blocked: frozenset[str]) -> Event:
+    members = read_object(item)
+    if members is None:
+        return _unusable({}, sender, received_at, "")
+    kind = _value(members, "type")
+    if kind is None:
+        kind = _value(members, "event")
+    name = kind if isinstance(kind, str) else ""
+    if name == CLIDENTITY:
+        return to_identify(read_push(members, blocked), sender, received_at)
+    if name not in _READERS:
+        return _unusable(members, sender, received_at, name)
+    sent = _first(members, _CUSTOMER_NAMES)
+    customer: str | Refusal | None = read_customer_id(sent, blocked)
+    if customer is Refusal.MISSING_CUSTOMER_ID and name in _MAY_NAME_NOBODY:
+        customer = None
+    common = _envelope(members, sender, received_at, name, read_visitor_id(_value(members, "visitor_id")))
+    common.update(customer=customer, sent_customer=_sent(sent))
+    return _READERS[name](members, common)
+
+
+def _unusable(members: Members, sender: Sender, received_at: int, name: str) -> Event:
+    visitor_id = read_visitor_id(_value(members, "visitor_id"))
+    return Unusable(
+        **_envelope(members, sender, received_at, storable(name[:EVENT_NAME_CHARACTERS_MAX]), visitor_id),
+        customer=None,
+        fields=tuple(storable(field[:FIELD_NAME_CHARACTERS_MAX]) for field in list(members)[:FIELD_NAMES_MAX]),
+        refusal=Refusal.UNKNOWN_EVENT,
+    )
+
+
+def _sign_up(members: Members, common: dict[str, object]) -> Event:
+    profile = _value(members, "profile")
+    profile = profile if isinstance(profile, dict) else {}
+    return SignUp(**common, profile=profile, fields=_names(profile))  # type: ignore[arg-type]
+
+
+def _sign_in(members: Members, common: dict[str, object]) -> Event:
+    return SignIn(**common)  # type: ignore[arg-type]
+
+
+def _sign_out(members: Members, common: dict[str, object]) -> Event:
+    return SignOut(**common)  # type: ignore[arg-type]
+
+
+def _profile_change(members: Members, common: dict[str, object]) -> Event:
+    patch = read_patch(_value(members, "patch"))
+    fields = () if isinstance(patch, Refusal) else tuple(operation.path for operation in patch)[:FIELD_NAMES_MAX]
+    return ProfileChange(**common, patch=patch, fields=fields)  # type: ignore[arg-type]
+
+
+_READERS = {
+    "userSignedUp": _sign_up,
+    "userSignedIn": _sign_in,
+    "userSignedOut": _sign_out,
+    "userProfileChanged": _profile_change,
+}
+_MAY_NAME_NOBODY = frozenset({"userSignedOut", "userProfileChanged"})
+EVENT_NAMES = (CLIDENTITY, *_READERS)
+
+
+def read_patch(value: object) -> tuple[PatchOperation, ...] | Refusal:
+    """Return the operations of a patch, in order. One that cannot be carried out voids the whole patch.
+
+    Takes ``{"operations": [{"type": "set", "path": "email", "value": …}, {"type": "unset", "path": "phone"}]}`` or
+    the bare list.
+    """
+    operations = value.get("operations") if isinstance(value, dict) else value
+    if not isinstance(operations, list) or not 0 < len(operations) <= OPERATIONS_MAX:
+        return Refusal.INVALID_PATCH
+    read: list[PatchOperation] = []
+    for operation in operations:
+        if not isinstance(operation, dict):
+            return Refusal.INVALID_PATCH
+        kind, path = operation.get("type"), operation.get("path")
+        if kind not in ("set", "unset") or not isinstance(path, str) or len(path) > PATH_CHARACTERS_MAX:
+            return Refusal.INVALID_PATCH
+        if not _PATH.fullmatch(path) or (kind == "set" and "value" not in operation):
+            return Refusal.INVALID_PATCH
+        read.append(PatchOperation(kind, path, operation.get("value")))
+    return tuple(read)
+
+
+def _envelope(
+    members: Members, sender: Sender, received_at: int, name: str, visitor_id: str | None
+) -> dict[str, object]:
+    notes: list[Reading] = []
+    if visitor_id is None:
+        sent = _value(members, "visitor_id")
+        blank = sent is None or sent == ""
+        notes.append(
+            Reading("visitor_id", Kind.EMPTY, reason=Reason.MISSING_VISITOR_ID)
+            if blank
+            else Reading("visitor_id", Kind.FAULT, reason=Reason.MISSING_VISITOR_ID, raw=cut(sent))
+        )
+    occurred_at = None
+    told = _value(members, "occurred_at")
+    if told is not None:
+        occurred_at = read_time(told)
+        if occurred_at is None:
+            notes.append(Reading("occurred_at", Kind.FAULT, reason=Reason.NOT_A_TIME, raw=cut(told)))
+    return {
+        "sender": sender,
+        "name": name,
+        "visitor_id": visitor_id,
+        "occurred_at": event_time(occurred_at, read_time(_value(members, "sent_at")), received_at),
+        "received_at": received_at,
+        "is_timed": occurred_at is not None,
+        "event_id": read_event_id(_value(members, "event_id")),
+        "notes": tuple(notes),
+    }
+
+
+def _value(members: Members, name: str) -> object:
+    raw = members.get(name)
+    return read_value(raw) if raw is not None else None
+
+
+def _first(members: Members, names: tuple[str, ...]) -> object:
+    """Return the first of several spellings that is not empty."""
+    for name in names:
+        value = _value(members, name)
+        if value is not None and value != "":
+            return value
+    return None
+
+
+def _sent(value: object) -> str | None:
+    return None if value is None else cut(value)
+
+
+def _names(params: Mapping[str, object]) -> tuple[str, ...]:
+    return tuple(storable(str(name)[:FIELD_NAME_CHARACTERS_MAX]) for name in list(params)[:FIELD_NAMES_MAX])

@@ -1,0 +1,515 @@
+"""Pure: a batch of events and what is held become links, merges and refusals.
+
+The only place where an event is decided. Live traffic, preview and import call ``decide``; ``follow`` folds the
+facts of a visitor for all of them and for the replay.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import StrEnum
+
+import msgspec
+
+from identity.events.identity import (
+    Event,
+    Identify,
+    OnSignOut,
+    PatchOperation,
+    ProfileChange,
+    SignIn,
+    SignOut,
+    SignUp,
+    Unusable,
+)
+from identity.refusals import Refusal
+from profiles import fields as field_table
+from profiles import merge as merging
+from profiles.placement import bucket_of
+from profiles.profile import HeldField, Merge, Policy, Profile
+from profiles.remarks import Decision, Reading
+
+Key = tuple[int, str]
+"""Workspace and id: nothing is ever looked up without its workspace."""
+
+NO_CHANNEL = "00000000-0000-0000-0000-000000000000"
+"""Stands for the channel in keys where there is none."""
+ANONYMOUS_SOURCE = "anonymous"
+ANONYMOUS_EVENT = "userProfileChanged"
+
+
+class FactKind(StrEnum):
+    """What a row of a visitor's log says."""
+
+    IDENTIFIED = "identified"
+    SIGNED_OUT = "signed_out"
+    ANONYMOUS = "anonymous"
+
+
+class Fact(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of a visitor's log: an identification, a sign-out, or values given while nobody was signed in.
+
+    A fact that is not ``applied`` is recorded for the admin and changes nothing.
+    """
+
+    fact_id: str
+    visitor_id: str
+    version: int
+    kind: FactKind
+    applied: bool
+    source: str
+    event: str
+    occurred_at: int
+    received_at: int
+    customer_id: str | None = None
+    channel_id: str | None = None
+    event_id: str | None = None
+    decisions: tuple[Decision, ...] = ()
+
+
+class Visitor(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose a visitor is now: the fold of its facts.
+
+    ``since`` is when the identification or sign-out in force happened; ``last_customer_id`` is the customer in
+    force now or, after a sign-out, the one before it; ``anonymous`` holds values given while nobody was signed in.
+    """
+
+    visitor_id: str
+    version: int = 0
+    customer_id: str | None = None
+    since: int | None = None
+    last_customer_id: str | None = None
+    anonymous: dict[str, HeldField] = {}
+
+
+class Pair(msgspec.Struct, frozen=True):
+    """A customer and a visitor that were linked, for the reverse look-up."""
+
+    customer_id: str
+    visitor_id: str
+    linked_at: int
+    is_current: bool
+
+
+class Held(msgspec.Struct, frozen=True):
+    """What is held of everything a batch touches. Absent keys are held by nobody.
+
+    ``histories`` has all facts of those visitors to whom a late event speaks (see ``missing``).
+    """
+
+    customers: Mapping[Key, Profile] = {}
+    visitors: Mapping[Key, Visitor] = {}
+    histories: Mapping[Key, Sequence[Fact]] = {}
+    seen: frozenset[Key] = frozenset()
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """What must be loaded besides, now that the visitors are known."""
+
+    customers: frozenset[Key]
+    histories: frozenset[Key]
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """An event that wrote nothing, and why."""
+
+    refusal_id: str
+    event: Event
+    reason: Refusal
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of one event. ``unchanged``: it said nothing new. ``merges``: the ledger rows it caused."""
+
+    refusal: Refusal | None = None
+    unchanged: bool = False
+    merges: tuple[Merge, ...] = ()
+    facts: tuple[Fact, ...] = ()
+
+
+class Changes(msgspec.Struct):
+    """What a batch writes. ``outcomes`` has one entry per event, in order."""
+
+    outcomes: list[Outcome]
+    customers: dict[Key, Profile]
+    visitors: dict[Key, Visitor]
+    merges: list[tuple[int, Merge]]
+    facts: list[tuple[int, Fact]]
+    pairs: dict[tuple[int, str, str], Pair]
+    seen: dict[Key, int]
+    refused: list[Refused]
+
+    @property
+    def writes_nothing(self) -> bool:
+        """Whether there is nothing to save."""
+        return not (self.merges or self.facts or self.seen or self.refused)
+
+
+def customers_named(events: Iterable[Event]) -> set[Key]:
+    """Return the keys of the customers that the events name."""
+    return {(e.sender.workspace_id, str(e.customer)) for e in events if _names(e, e.customer)}
+
+
+def visitors_named(events: Iterable[Event]) -> set[Key]:
+    """Return the keys of the visitors that the events name."""
+    return {(e.sender.workspace_id, e.visitor_id) for e in events if e.visitor_id is not None}
+
+
+def _names(event: Event, customer_id: str | Refusal | None) -> bool:
+    return event.customer == customer_id and customer_id is not None and not isinstance(customer_id, Refusal)
+
+
+def missing(events: Sequence[Event], held: Held) -> Missing:
+    """Return what ``decide`` needs besides: customers whom a visitor leaves, and histories for late events."""
+    customers: set[Key] = set()
+    histories: set[Key] = set()
+    latest: dict[Key, int] = {}
+    for event in events:
+        if event.visitor_id is None:
+            continue
+        key = (event.sender.workspace_id, event.visitor_id)
+        visitor = held.visitors.get(key)
+        if visitor and visitor.customer_id is not None:
+            customers.add((key[0], visitor.customer_id))
+        since = latest.get(key, visitor.since if visitor else None)
+        if since is not None and event.occurred_at < since and key not in held.histories:
+            histories.add(key)
+        latest[key] = event.occurred_at if since is None else max(since, event.occurred_at)
+    return Missing(frozenset(customers - held.customers.keys()), frozenset(histories))
+
+
+def read_fields(event: Event) -> tuple[Reading, ...]:
+    """Return the readings of everything the event wants merged, remarks on its envelope first."""
+    match event:
+        case Identify():
+            return (*event.notes, *field_table.read_identify(event.params))
+        case SignUp():
+            return (*event.notes, *field_table.read_profile(event.profile))
+        case ProfileChange(patch=tuple() as operations):
+            return (*event.notes, *(reading for operation in operations for reading in _read_operation(operation)))
+    return event.notes
+
+
+def _read_operation(operation: PatchOperation) -> tuple[Reading, ...]:
+    if operation.type == "set":
+        return field_table.read_profile_path(operation.path, operation.value)
+    return field_table.removal_for_path(operation.path)
+
+
+def find_refusal(event: Event) -> Refusal | None:
+    """Return why the event writes nothing, as far as its channel and its own words tell; the first that holds."""
+    if not event.sender.website_tracking:
+        return Refusal.TRACKING_DISABLED
+    if isinstance(event, Unusable):
+        return event.refusal
+    if isinstance(event.customer, Refusal):
+        return event.customer
+    if event.customer is None and isinstance(event, Identify | SignUp | SignIn):
+        return Refusal.MISSING_CUSTOMER_ID
+    if event.visitor_id is None and isinstance(event, SignOut | ProfileChange):
+        return Refusal.MISSING_VISITOR_ID
+    if isinstance(event, ProfileChange) and isinstance(event.patch, Refusal):
+        return event.patch
+    return None
+
+
+def is_unchanged(event: Identify, profile_digest: str | None, visitor_customer_id: str | None) -> bool:
+    """Return whether the push equals the last one applied, by a visitor who is linked already."""
+    return profile_digest == event.digest and (event.visitor_id is None or visitor_customer_id == event.customer)
+
+
+def state_at(facts: Iterable[Fact], moment: int) -> str | None:
+    """Return whose the visitor was at ``moment``: by the last applied identification or sign-out at or before it."""
+    in_force = max(
+        (f for f in facts if f.applied and f.kind is not FactKind.ANONYMOUS and f.occurred_at <= moment),
+        key=lambda f: (f.occurred_at, f.version),
+        default=None,
+    )
+    return in_force.customer_id if in_force else None
+
+
+def follow(visitor: Visitor, fact: Fact) -> Visitor:
+    """Return the visitor after one more fact, in order of arrival.
+
+    An identification that is older than the one in force slots in before it and leaves the present as it is.
+    """
+    if not fact.applied:
+        return msgspec.structs.replace(visitor, version=fact.version)
+    if fact.kind is FactKind.ANONYMOUS:
+        _, anonymous = merging.decide(
+            visitor.anonymous,
+            merging.readings_of(fact.decisions),
+            policy=Policy.OVERWRITE,
+            exists=True,
+            occurred_at=fact.occurred_at,
+            version=fact.version,
+        )
+        return msgspec.structs.replace(visitor, version=fact.version, anonymous=anonymous)
+    if visitor.since is not None and fact.occurred_at < visitor.since:
+        return msgspec.structs.replace(visitor, version=fact.version)
+    return msgspec.structs.replace(
+        visitor,
+        version=fact.version,
+        customer_id=fact.customer_id,
+        since=fact.occurred_at,
+        last_customer_id=fact.customer_id or visitor.last_customer_id,
+        anonymous=visitor.anonymous if fact.customer_id is None else {},
+    )
+
+
+def decide(events: Sequence[Event], held: Held, new_id: Callable[[int, int], str]) -> Changes:
+    """Return what the events, in order of arrival, change.
+
+    ``new_id(bucket, milliseconds)`` gives ids for ledger rows and facts.
+    """
+    return _Batch(held, new_id).run(events)
+
+
+class _Batch:
+    """The working state of one ``decide``: what is held, overlaid with what the batch has changed so far."""
+
+    def __init__(self, held: Held, new_id: Callable[[int, int], str]) -> None:
+        self.held = held
+        self.new_id = new_id
+        self.histories: dict[Key, list[Fact]] = {key: list(facts) for key, facts in held.histories.items()}
+        self.changes = Changes([], {}, {}, [], [], {}, {}, [])
+        self.merges: list[Merge] = []
+        self.facts: list[Fact] = []
+
+    def run(self, events: Sequence[Event]) -> Changes:
+        for event in events:
+            self.merges, self.facts = [], []
+            self.changes.outcomes.append(self.outcome_of(event))
+        return self.changes
+
+    def outcome_of(self, event: Event) -> Outcome:
+        reason = find_refusal(event)
+        seen = (event.sender.workspace_id, event.event_id) if event.event_id is not None else None
+        if reason is None and seen and (seen in self.held.seen or seen in self.changes.seen):
+            return Outcome(unchanged=True)
+        if reason is None:
+            reason = self.act(event)
+        if reason is not None:
+            sender = event.sender
+            bucket = bucket_of(sender.workspace_id, sender.spread, sender.channel_id or NO_CHANNEL)
+            self.changes.refused.append(Refused(self.new_id(bucket, event.received_at), event, reason))
+            return Outcome(refusal=reason)
+        unchanged = not self.merges and not self.facts
+        # An event with a time of its own cannot win twice; one without must be remembered even if it changed nothing.
+        if seen and not (unchanged and event.is_timed):
+            self.changes.seen[seen] = event.received_at
+        return Outcome(unchanged=unchanged, merges=tuple(self.merges), facts=tuple(self.facts))
+
+    def act(self, event: Event) -> Refusal | None:
+        match event:
+            case Identify():
+                self.identify(event)
+            case SignUp():
+                self.merge(event, str(event.customer), read_fields(event), Policy.CREATE_ONLY)
+            case SignIn():
+                self.sign_in(event)
+            case SignOut():
+                self.sign_out(event)
+            case ProfileChange():
+                return self.change_profile(event)
+        return None
+
+    def identify(self, event: Identify) -> None:
+        customer_id = str(event.customer)
+        profile = self.customer(event, customer_id)
+        visitor = self.visitor(event) if event.visitor_id is not None else None
+        if profile and is_unchanged(event, profile.digest, visitor.customer_id if visitor else None):
+            return
+        fact = self.identification(event, visitor, customer_id) if visitor else None
+        self.merge(event, customer_id, read_fields(event), Policy.OVERWRITE, digest=event.digest, links=fact is not None)
+        if visitor and fact:
+            self.link(event, visitor, fact)
+
+    def sign_in(self, event: SignIn) -> None:
+        customer_id = str(event.customer)
+        visitor = self.visitor(event) if event.visitor_id is not None else None
+        fact = self.identification(event, visitor, customer_id) if visitor else None
+        self.merge(event, customer_id, read_fields(event), Policy.OVERWRITE, links=fact is not None)
+        if visitor and fact:
+            self.link(event, visitor, fact)
+
+    def sign_out(self, event: SignOut) -> None:
+        visitor = self.visitor(event)
+        belongs_to = self.belongs_to(event, visitor)
+        if event.sender.on_sign_out is OnSignOut.KEEP or belongs_to is None:
+            return
+        applied = event.customer is None or event.customer == belongs_to
+        fact = self.new_fact(
+            event, visitor, FactKind.SIGNED_OUT, None if applied else str(event.customer), applied=applied
+        )
+        if applied:
+            self.link(event, visitor, fact)
+        else:
+            self.keep(event, fact)
+
+    def change_profile(self, event: ProfileChange) -> Refusal | None:
+        visitor = self.visitor(event)
+        if event.customer is not None and event.customer != visitor.customer_id:
+            return Refusal.NOT_CURRENT_CUSTOMER
+        readings = read_fields(event)
+        if visitor.customer_id is not None:
+            self.merge(event, visitor.customer_id, readings, Policy.OVERWRITE)
+            return None
+        decisions, _ = merging.decide(
+            visitor.anonymous,
+            readings,
+            policy=Policy.OVERWRITE,
+            exists=True,
+            occurred_at=event.occurred_at,
+            version=visitor.version + 1,
+        )
+        if any(d.verdict not in merging.NO_TRACE for d in decisions):
+            self.keep(event, self.new_fact(event, visitor, FactKind.ANONYMOUS, None, decisions=decisions))
+        return None
+
+    def identification(self, event: Event, visitor: Visitor, customer_id: str) -> Fact | None:
+        """Return the fact that the visitor is this customer, or None where that is so already."""
+        if self.belongs_to(event, visitor) == customer_id:
+            return None
+        return self.new_fact(event, visitor, FactKind.IDENTIFIED, customer_id)
+
+    def belongs_to(self, event: Event, visitor: Visitor) -> str | None:
+        if visitor.since is None or event.occurred_at >= visitor.since:
+            return visitor.customer_id
+        return state_at(self.histories[event.sender.workspace_id, visitor.visitor_id], event.occurred_at)
+
+    def link(self, event: Event, before: Visitor, fact: Fact) -> None:
+        """Keep an applied identification or sign-out, and let every customer whose links it moves know."""
+        after = self.keep(event, fact)
+        workspace_id = event.sender.workspace_id
+        left = before.customer_id
+        if left is not None and after.customer_id != left:
+            self.pair(workspace_id, Pair(left, before.visitor_id, before.since or fact.occurred_at, False))
+            self.merge(event, left, (), Policy.OVERWRITE, links=True)
+        if fact.customer_id is None:
+            return
+        is_current = after.customer_id == fact.customer_id
+        self.pair(workspace_id, Pair(fact.customer_id, before.visitor_id, fact.occurred_at, is_current))
+        if is_current and before.anonymous and before.last_customer_id in (None, fact.customer_id):
+            self.adopt(event, fact.customer_id, before.anonymous)
+
+    def adopt(self, event: Event, customer_id: str, anonymous: Mapping[str, HeldField]) -> None:
+        """Let the values that the visitor gave before sign-in fill gaps of the customer they turned out to be."""
+        readings = tuple(
+            merging.value_reading(name, field.value) for name, field in sorted(anonymous.items()) if field.value is not None
+        )
+        applied = merging.apply(
+            self.customer(event, customer_id),
+            self.new_merge(event, customer_id, Policy.FILL_EMPTY, source=ANONYMOUS_SOURCE, name=ANONYMOUS_EVENT),
+            readings,
+        )
+        if applied.leaves_trace:
+            self.keep_merge(event, applied)
+
+    def merge(
+        self,
+        event: Event,
+        customer_id: str,
+        readings: Sequence[Reading],
+        policy: Policy,
+        *,
+        digest: str | None = None,
+        links: bool = False,
+    ) -> None:
+        """Merge into one customer. ``links``: its links change too, which takes a version even if no field does."""
+        held = self.customer(event, customer_id)
+        if held is None and not _names(event, customer_id):
+            raise LookupError("a customer whom the event does not name was not loaded")
+        incoming = self.new_merge(event, customer_id, policy, digest=digest)
+        if links and held and not readings:
+            incoming = msgspec.structs.replace(incoming, is_link=True)
+        applied = merging.apply(held, incoming, readings)
+        if links or applied.leaves_trace:
+            self.keep_merge(event, applied)
+
+    def new_merge(
+        self,
+        event: Event,
+        customer_id: str,
+        policy: Policy,
+        *,
+        digest: str | None = None,
+        source: str | None = None,
+        name: str | None = None,
+    ) -> Merge:
+        sender = event.sender
+        bucket = bucket_of(sender.workspace_id, sender.spread, customer_id)
+        return Merge(
+            merge_id=self.new_id(bucket, event.received_at),
+            customer_id=customer_id,
+            version=0,
+            source=source or sender.source,
+            event=name or event.name,
+            event_id=event.event_id,
+            visitor_id=event.visitor_id,
+            channel_id=sender.channel_id,
+            occurred_at=event.occurred_at,
+            received_at=event.received_at,
+            policy=policy,
+            digest=digest,
+        )
+
+    def new_fact(
+        self,
+        event: Event,
+        visitor: Visitor,
+        kind: FactKind,
+        customer_id: str | None,
+        *,
+        applied: bool = True,
+        decisions: tuple[Decision, ...] = (),
+    ) -> Fact:
+        sender = event.sender
+        bucket = bucket_of(sender.workspace_id, sender.spread, visitor.visitor_id)
+        return Fact(
+            fact_id=self.new_id(bucket, event.received_at),
+            visitor_id=visitor.visitor_id,
+            version=visitor.version + 1,
+            kind=kind,
+            applied=applied,
+            customer_id=customer_id,
+            channel_id=sender.channel_id,
+            source=sender.source,
+            event=event.name,
+            event_id=event.event_id,
+            occurred_at=event.occurred_at,
+            received_at=event.received_at,
+            decisions=decisions,
+        )
+
+    def keep(self, event: Event, fact: Fact) -> Visitor:
+        workspace_id = event.sender.workspace_id
+        key = (workspace_id, fact.visitor_id)
+        visitor = follow(self.visitor(event), fact)
+        self.changes.visitors[key] = visitor
+        self.changes.facts.append((workspace_id, fact))
+        self.facts.append(fact)
+        if fact.version == 1 or key in self.histories:
+            self.histories.setdefault(key, []).append(fact)
+        return visitor
+
+    def keep_merge(self, event: Event, applied: merging.Applied) -> None:
+        workspace_id = event.sender.workspace_id
+        self.changes.customers[workspace_id, applied.profile.customer_id] = applied.profile
+        self.changes.merges.append((workspace_id, applied.merge))
+        self.merges.append(applied.merge)
+
+    def pair(self, workspace_id: int, pair: Pair) -> None:
+        key = (workspace_id, pair.customer_id, pair.visitor_id)
+        former = self.changes.pairs.get(key)
+        if former and former.linked_at > pair.linked_at:
+            pair = msgspec.structs.replace(pair, linked_at=former.linked_at)
+        self.changes.pairs[key] = pair
+
+    def customer(self, event: Event, customer_id: str) -> Profile | None:
+        key = (event.sender.workspace_id, customer_id)
+        return self.changes.customers.get(key) or self.held.customers.get(key)
+
+    def visitor(self, event: Event) -> Visitor:
+        key = (event.sender.workspace_id, str(event.visitor_id))
+        return self.changes.visitors.get(key) or self.held.visitors.get(key) or Visitor(visitor_id=key[1])
+
+

@@ -1,0 +1,279 @@
+"""The HTTP edge of events: bytes, clock and key in; receipt out."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from identity.channels import Channel, Channels
+from identity.events.identity import Event, Sender
+from identity.intake import Faulty, Intake
+from identity.parse import (
+    AUTHENTICATE_BYTES_MAX,
+    EVENTS_BYTES_MAX,
+    EVENTS_MAX,
+    event_items,
+    read_events,
+    read_push,
+    read_write_key,
+    to_identify,
+)
+from identity.refusals import FROM_INPUT_ALONE, REFUSAL_HINTS, Refusal
+from identity.resolve import Outcome, find_refusal, read_fields
+from identity.tolerant import Members, read_object
+from identity.visitors import BLOCKED_IDS
+from profiles import merge as merging
+from profiles.access import Access, Scope, SecretKey
+from profiles.cache import Cache
+from profiles.http import JSON_TYPE, NO_STORE, HeaderPairs, Problem, Request, Response, json_response
+from profiles.profile import Merge, Policy
+from profiles.views import DecisionView, decision_view, read_bearer
+
+OK = b'{"status":"ok"}'
+PREFLIGHT_SECONDS = 7200
+_ALLOWED_HEADERS = b"content-type, x-write-key"
+
+
+class EventError(msgspec.Struct, frozen=True):
+    """Why an event was rejected: where in the event, the code, and what to do."""
+
+    path: str
+    code: str
+    hint: str
+
+
+class EventResult(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of one event, as far as its sender may know: that follows from the input alone."""
+
+    status: str
+    errors: tuple[EventError, ...] = ()
+
+
+class Validation(msgspec.Struct, frozen=True):
+    """What validation says of one event. ``preview`` tells what the live call would decide, to holders of a secret."""
+
+    accepted: bool
+    refusal: str | None
+    hint: str | None
+    fields: list[DecisionView]
+    preview: "Preview | None" = None
+
+
+class Preview(msgspec.Struct, frozen=True):
+    """What the live call would do now, against what is held."""
+
+    refusal: str | None
+    unchanged: bool
+    created_customer: bool
+    customer_id: str | None
+    linked: bool
+    decisions: list[DecisionView]
+
+
+_PATHS = {
+    Refusal.MISSING_CUSTOMER_ID: "/customer_id",
+    Refusal.INVALID_CUSTOMER_ID: "/customer_id",
+    Refusal.BLOCKED_CUSTOMER_ID: "/customer_id",
+    Refusal.MISSING_VISITOR_ID: "/visitor_id",
+    Refusal.INVALID_PATCH: "/patch",
+    Refusal.UNKNOWN_EVENT: "/type",
+}
+_ACCEPTED = EventResult("accepted")
+_FAULTY = EventResult("rejected", (EventError("", "internal_error", "A fault of ours; it has been logged."),))
+_REJECTED = {
+    reason: EventResult("rejected", (EventError(_PATHS[reason], reason, REFUSAL_HINTS[reason]),))
+    for reason in FROM_INPUT_ALONE
+}
+
+
+class EventRoutes:
+    """The public endpoints. ``clock`` gives milliseconds since 1970."""
+
+    def __init__(
+        self, intake: Intake, cache: Cache, access: Access, channels: Channels, clock: Callable[[], int]
+    ) -> None:
+        self._intake = intake
+        self._cache = cache
+        self._access = access
+        self._channels = channels
+        self._clock = clock
+
+    async def authenticate(self, request: Request) -> Response:
+        """``POST /api/v1/authenticate``: the same bytes whatever was made of it."""
+        if request.method == "OPTIONS":
+            return self._preflight(request)
+        members = await _object(request, AUTHENTICATE_BYTES_MAX)
+        write_key = _write_key(request, members)
+        for _ in range(3):
+            channel = self._channels.find(write_key)
+            known, generation, push = False, None, None
+            if channel is not None and channel.website_tracking:
+                push = read_push(members, self._blocked(channel))
+            if channel is not None and push is not None and not isinstance(push.customer, Refusal):
+                known, generation = await self._intake.knows(
+                    channel.sender, push.visitor_id, push.customer, push.digest
+                )
+            else:
+                generation = (await self._cache.read(())).generation
+            if not await self._access.confirm(generation):
+                break
+        headers = self._admit(channel, request)
+        if known:
+            return Response(200, OK, headers)
+        assert channel is not None
+        if push is None:
+            push = read_push(members, self._blocked(channel))
+        await self._intake.submit([to_identify(push, channel.sender, self._clock())])[0]
+        return Response(200, OK, headers)
+
+    async def events(self, request: Request) -> Response:
+        """``POST /api/v1/events``: one result per event, in order."""
+        if request.method == "OPTIONS":
+            return self._preflight(request)
+        members = await _object(request, EVENTS_BYTES_MAX)
+        channel = await self._channel(_write_key(request, members))
+        headers = self._admit(channel, request)
+        assert channel is not None
+        events = self._read_events(members, channel.sender, self._blocked(channel))
+        outcomes = await asyncio.gather(*self._intake.submit(events), return_exceptions=True)
+        results = [_result(outcome) for outcome in outcomes]
+        return json_response({"results": results}, headers[2:])
+
+    async def validate_authenticate(self, request: Request) -> Response:
+        """``POST /api/v1/validate/authenticate``: what would be made of it; nothing is stored."""
+        if request.method == "OPTIONS":
+            return self._preflight(request)
+        members = await _object(request, AUTHENTICATE_BYTES_MAX)
+        sender, blocked, reader, headers = await self._validator(request, members)
+        event = to_identify(read_push(members, blocked), sender, self._clock())
+        return json_response(await self._validate(event, reader), headers)
+
+    async def validate_events(self, request: Request) -> Response:
+        """``POST /api/v1/validate/events``: the same for events, one result each, in order."""
+        if request.method == "OPTIONS":
+            return self._preflight(request)
+        members = await _object(request, EVENTS_BYTES_MAX)
+        sender, blocked, reader, headers = await self._validator(request, members)
+        events = self._read_events(members, sender, blocked)
+        return json_response({"results": [await self._validate(event, reader) for event in events]}, headers)
+
+    async def _validate(self, event: Event, reader: SecretKey | None) -> Validation:
+        refusal = find_refusal(event)
+        decisions, _ = merging.decide(
+            {}, read_fields(event), policy=Policy.OVERWRITE, exists=False, occurred_at=event.occurred_at, version=1
+        )
+        return Validation(
+            accepted=refusal is None,
+            refusal=refusal,
+            hint=REFUSAL_HINTS[refusal] if refusal else None,
+            fields=[decision_view(decision) for decision in decisions],
+            preview=_preview(await self._intake.preview(event)) if reader else None,
+        )
+
+    async def _validator(
+        self, request: Request, members: Members
+    ) -> tuple[Sender, frozenset[str], SecretKey | None, HeaderPairs]:
+        """Return who would send, and the secret key if one came along: it sees the preview of its own workspace."""
+        secret = read_bearer(request)
+        write_key = _write_key(request, members, required=secret is None)
+        channel = await self._channel(write_key)
+        reader = self._access.find_key(secret) if secret else None
+        if secret and (reader is None or not reader.scopes & {Scope.PROFILES_READ, Scope.ADMIN}):
+            raise Problem(401, "unknown_key", "No secret key in force with the scope profiles:read is this one.")
+        if reader and not write_key:
+            workspace = self._access.workspaces[reader.workspace_id]
+            return Sender(workspace_id=workspace.workspace_id, spread=workspace.spread), workspace.blocked or BLOCKED_IDS, reader, ()
+        headers = self._admit(channel, request)
+        assert channel is not None
+        if reader and reader.workspace_id != channel.workspace_id:
+            raise Problem(403, "other_workspace", "The secret key and the write key are of different workspaces.")
+        return channel.sender, self._blocked(channel), reader, headers[2:]
+
+    def _read_events(self, members: Members, sender: Sender, blocked: frozenset[str]) -> list[Event]:
+        items = event_items(members)
+        if items is None:
+            raise Problem(400, "invalid_events", '"events" must be a list.')
+        if len(items) > EVENTS_MAX:
+            raise Problem(413, "too_many_events", f"One request may carry {EVENTS_MAX} events.")
+        return read_events(items, sender, self._clock(), blocked)
+
+    async def _channel(self, write_key: str) -> Channel | None:
+        await self._access.confirm((await self._cache.read(())).generation)
+        return self._channels.find(write_key)
+
+    def _blocked(self, channel: Channel) -> frozenset[str]:
+        return self._access.workspaces[channel.workspace_id].blocked or BLOCKED_IDS
+
+    def _admit(self, channel: Channel | None, request: Request) -> HeaderPairs:
+        """Return the headers of the answer, or refuse an unknown key or a page from elsewhere."""
+        origin = request.headers.get(b"origin")
+        if channel is None:
+            raise Problem(401, "unknown_key", "No channel in force has this write key.", self._cors(origin))
+        if origin is None:
+            return (JSON_TYPE, NO_STORE)
+        if not channel.allows(origin.decode("latin-1")):
+            raise Problem(
+                403, "origin_not_allowed", "This channel does not take events from this origin: add it to its origins."
+            )
+        return (JSON_TYPE, NO_STORE, (b"access-control-allow-origin", origin), (b"vary", b"Origin"))
+
+    def _cors(self, origin: bytes | None) -> HeaderPairs:
+        if origin is None or not self._channels.any_allows(origin.decode("latin-1")):
+            return ()
+        return ((b"access-control-allow-origin", origin), (b"vary", b"Origin"))
+
+    def _preflight(self, request: Request) -> Response:
+        """Answer a browser that asks whether it may send; the key is not told yet, so any channel's origin will do."""
+        headers = self._cors(request.headers.get(b"origin"))
+        if headers:
+            headers = (
+                *headers,
+                (b"access-control-allow-methods", b"POST"),
+                (b"access-control-allow-headers", _ALLOWED_HEADERS),
+                (b"access-control-max-age", b"%d" % PREFLIGHT_SECONDS),
+            )
+        return Response(204, b"", headers)
+
+
+def now_milliseconds() -> int:
+    """Return our clock."""
+    return time.time_ns() // 1_000_000
+
+
+async def _object(request: Request, bytes_max: int) -> Members:
+    if request.method != "POST":
+        raise Problem(405, "method_not_allowed", "Use POST.", ((b"allow", b"POST, OPTIONS"),))
+    members = read_object(await request.body(bytes_max))
+    if members is None:
+        raise Problem(400, "not_a_json_object", "The body must be one JSON object.")
+    return members
+
+
+def _write_key(request: Request, members: Members, *, required: bool = True) -> str:
+    header = request.headers.get(b"x-write-key")
+    key = header.decode("latin-1") if header is not None else read_write_key(members)
+    if not key and required:
+        raise Problem(401, "missing_key", "Send the channel's write key as X-Write-Key, or as write_key in the body.")
+    return key or ""
+
+
+def _result(outcome: Outcome | BaseException) -> EventResult:
+    if isinstance(outcome, Faulty):
+        return _FAULTY
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return _REJECTED.get(outcome.refusal, _ACCEPTED) if outcome.refusal else _ACCEPTED
+
+
+def _preview(outcome: Outcome) -> Preview:
+    own: Merge | None = next((m for m in outcome.merges if not m.is_link), None)
+    return Preview(
+        refusal=outcome.refusal,
+        unchanged=outcome.unchanged,
+        created_customer=any(m.created_customer for m in outcome.merges),
+        customer_id=own.customer_id if own else None,
+        linked=any(f.applied and f.customer_id is not None for f in outcome.facts),
+        decisions=[decision_view(d) for m in outcome.merges if m is own for d in m.decisions],
+    )
+

@@ -1,0 +1,10 @@
+-- Whether a batch whose commit was cut off did commit: any one of its rows proves all of them.
+-- Rows: one if so. Locks: none.
+SELECT 1 FROM merge
+WHERE merge_id = ANY (%(merge_ids)s::uuid[]) AND workspace_id = ANY (%(workspace_ids)s::integer[])
+  AND bucket = ANY (%(buckets)s::smallint[])
+UNION ALL
+SELECT 1 FROM refusal
+WHERE refusal_id = ANY (%(refusal_ids)s::uuid[]) AND workspace_id = ANY (%(workspace_ids)s::integer[])
+  AND bucket = ANY (%(buckets)s::smallint[])
+LIMIT 1

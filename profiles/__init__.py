@@ -1,0 +1,1 @@
+"""What is known of a customer: fields, merges, the ledger, lookups. Imports nothing from ``identity``."""

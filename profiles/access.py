@@ -1,0 +1,127 @@
+"""Who may come in: workspaces, secret keys and their scopes, known to every worker and withdrawn at once everywhere.
+
+Each worker holds a snapshot and the store's generation at which it was taken. Every request compares that with the
+generation as the cache tells it, or as PostgreSQL does where the cache can't; whoever changes keys or channels advances
+it. So a revoked key is refused by the next request of every worker on every host.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from enum import StrEnum
+from hashlib import sha256
+from secrets import token_urlsafe
+
+import msgspec
+
+from profiles.cache import Cache
+from profiles.coalesce import Coalescer
+from profiles.database import Connection, Database, statement
+from profiles.store import Spreads
+
+SECRET_PREFIX = "sk_"
+
+
+class Scope(StrEnum):
+    """What a secret key may do."""
+
+    PROFILES_READ = "profiles:read"
+    PROFILES_WRITE = "profiles:write"
+    ADMIN = "admin"
+
+
+class SecretKey(msgspec.Struct, frozen=True):
+    """A secret key in force."""
+
+    key_id: str
+    workspace_id: int
+    name: str
+    scopes: frozenset[Scope]
+
+
+class Workspace(msgspec.Struct, frozen=True):
+    """A tenant."""
+
+    workspace_id: int
+    slug: str
+    spread: int
+    blocked: frozenset[str] | None
+    """Customer ids that stand for nobody, in lower case; None for the list that comes with the service."""
+
+
+def hash_of(secret: str) -> str:
+    """Return what is kept of a secret. It has 256 random bits, so one round of hashing is enough."""
+    return sha256(secret.encode("utf-8", "replace")).hexdigest()
+
+
+def make_secret() -> str:
+    """Return a new secret key."""
+    return SECRET_PREFIX + token_urlsafe(32)
+
+
+class Access:
+    """The snapshot of one worker. ``loaders`` read what others want to be part of it, on the same connection."""
+
+    def __init__(self, database: Database, cache: Cache, spreads: Spreads) -> None:
+        self._database = database
+        self._cache = cache
+        self._spreads = spreads
+        self.generation = -1
+        self.workspaces: dict[int, Workspace] = {}
+        self.loaders: list[Callable[[Connection], Awaitable[None]]] = []
+        self._keys: dict[str, SecretKey] = {}
+        self._confirmations: Coalescer[None, int] = Coalescer(self._ask_database)
+
+    def find_key(self, secret: str) -> SecretKey | None:
+        """Return the key that a secret belongs to, as of the snapshot."""
+        return self._keys.get(hash_of(secret))
+
+    async def confirm(self, told: int | None) -> bool:
+        """Make sure that the snapshot is the present one; return whether it had to be taken anew.
+
+        ``told`` is the generation that the cache gave in answer to a read made for this very request, or None.
+
+        Raises:
+            Unavailable: neither the cache nor the database could tell.
+        """
+        if told == self.generation:
+            return False
+        before = self.generation
+        await self._confirmations.submit(None)
+        return self.generation != before
+
+    async def _ask_database(self, callers: Sequence[None]) -> list[int]:
+        since = time.monotonic()
+        rows = await self._database.fetch("profiles", "load_store")
+        generation = int(rows[0][1])
+        if generation != self.generation:
+            await self._database.run(self._load)
+        self._cache.fill([(self._cache.generation_key(), generation, b"")], since)
+        return [generation] * len(callers)
+
+    async def _load(self, connection: Connection) -> None:
+        # The generation is read first: what changes after it shows in the next comparison.
+        store = await (await connection.execute(statement("profiles", "load_store"))).fetchone()
+        workspaces = await (await connection.execute(statement("profiles", "load_workspaces"))).fetchall()
+        keys = await (await connection.execute(statement("profiles", "load_keys"))).fetchall()
+        for loader in self.loaders:
+            await loader(connection)
+        for workspace_id, _, spread, _ in workspaces:
+            self._spreads.learn(workspace_id, spread)
+        self.workspaces = {
+            row[0]: Workspace(row[0], row[1], row[2], None if row[3] is None else frozenset(row[3])) for row in workspaces
+        }
+        self._keys = {
+            secret_hash: SecretKey(key_id, workspace_id, name, frozenset(map(Scope, scopes)))
+            for key_id, workspace_id, name, scopes, secret_hash in keys
+        }
+        self.generation = int(store[1]) if store else -1
+
+    async def advance(self, connection: Connection) -> int:
+        """Take the next generation, as the last statement of a transaction that changed channels or keys."""
+        row = await (await connection.execute(statement("profiles", "advance_generation"))).fetchone()
+        return int(row[0]) if row else 0
+
+    async def announce(self, generation: int, since: float) -> None:
+        """Tell the other workers, once the transaction is committed and before the caller is answered."""
+        await self._cache.write([(self._cache.generation_key(), generation, b"")], since)
+        await self.confirm(None)

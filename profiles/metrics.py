@@ -1,0 +1,48 @@
+"""What Prometheus scrapes, summed over all workers of this host.
+
+Labels are routes, reasons and verdicts out of closed lists; never anything a visitor sent.
+"""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+REQUESTS = Counter("identity_requests", "HTTP requests answered.", ["route", "status"])
+SECONDS = Histogram("identity_request_seconds", "Time from head to answer.", ["route"], buckets=SECONDS_BUCKETS)
+EVENTS = Counter("identity_events", "Identity events decided, by outcome.", ["outcome"])
+REFUSALS = Counter("identity_refusals", "Events refused, by reason.", ["reason"])
+DECISIONS = Counter("identity_decisions", "Fields decided, by verdict.", ["verdict"])
+BATCHES = Counter("identity_batches", "Batches committed.")
+CONFLICTS = Counter("identity_conflicts", "Batches decided anew because another writer was faster.")
+CACHE = Counter("identity_cache", "Cache look-ups, by result.", ["result"])
+CACHE_AVAILABLE = Gauge(
+    "identity_cache_available", "Workers that reach the cache.", multiprocess_mode="livesum"
+)
+WAITING = Gauge("identity_waiting", "Events that wait for their batch.", multiprocess_mode="livesum")
+
+
+def timer(route: str) -> Callable[[int, float], None]:
+    """Return a function that counts one answer of the route: status, seconds."""
+    seconds = SECONDS.labels(route)
+    counters: dict[int, Counter] = {}
+
+    def count(status: int, elapsed: float) -> None:
+        counter = counters.get(status)
+        if counter is None:
+            counter = counters[status] = REQUESTS.labels(route, str(status))
+        counter.inc()
+        seconds.observe(elapsed)
+
+    return count
+
+
+def exposition(multiprocess_dir: str | None) -> bytes:
+    """Return the metrics in Prometheus' text format: of all workers that share the directory, or of this process."""
+    if multiprocess_dir is None:
+        return generate_latest()
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=multiprocess_dir)
+    return generate_latest(registry)

@@ -1,0 +1,108 @@
+"""The schema: numbered migrations, run once each, under a lock and time-outs, while older code may be running."""
+
+import time
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import LiteralString, NamedTuple, cast
+
+import psycopg
+
+LOCK_SECONDS_MAX = 5
+"""A migration that cannot have its locks by then gives way, so that traffic queues behind it no longer."""
+STATEMENT_SECONDS_MAX = 600
+ATTEMPTS_MAX = 20
+_ADVISORY_LOCK = 0x1DE47117
+
+
+class Migration(NamedTuple):
+    """One step of the schema."""
+
+    number: int
+    name: str
+    sql: LiteralString
+
+
+class SchemaError(Exception):
+    """The database's schema and this release do not fit; the message says what to do."""
+
+
+def migrations(packages: Sequence[str] = ("profiles", "identity")) -> list[Migration]:
+    """Return all migrations of the packages, in order of their numbers."""
+    found = [
+        Migration(int(entry.name[:4]), entry.name.removesuffix(".sql"), cast(LiteralString, entry.read_text("utf-8")))
+        for package in packages
+        for entry in files(package).joinpath("sql", "migrations").iterdir()
+        if entry.name.endswith(".sql")
+    ]
+    return sorted(found)
+
+
+def head() -> int:
+    """Return the number of the newest migration of this release."""
+    return migrations()[-1].number
+
+
+def migrate(url: str, *, store_id: str) -> list[str]:
+    """Bring the schema to this release's head and return the names of the migrations that were run.
+
+    ``store_id`` names the store if it is made now. Several processes may call this at once. A database that is
+    newer than this release is left alone: the release before it runs on it by design.
+
+    Raises:
+        SchemaError: locks could not be had; traffic holds them for longer than the attempts last.
+        psycopg.Error: the database is away, or refuses.
+    """
+    for attempt in range(ATTEMPTS_MAX):
+        try:
+            return _migrate_once(url, store_id)
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+            time.sleep(0.1 * (attempt + 1))
+    raise SchemaError(f"The schema is locked by other work; {ATTEMPTS_MAX} attempts were made. Try again later.")
+
+
+def _migrate_once(url: str, store_id: str) -> list[str]:
+    done: list[str] = []
+    with psycopg.connect(url, connect_timeout=LOCK_SECONDS_MAX, prepare_threshold=None) as connection:
+        for migration in migrations():
+            with connection.transaction():
+                connection.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS_MAX}s'")
+                connection.execute(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS_MAX}s'")
+                connection.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
+                connection.execute(
+                    "CREATE TABLE IF NOT EXISTS migration (number integer NOT NULL PRIMARY KEY, name text NOT NULL)"
+                )
+                applied = connection.execute("SELECT 1 FROM migration WHERE number = %s", [migration.number])
+                if applied.fetchone():
+                    continue
+                connection.execute(migration.sql)
+                connection.execute("INSERT INTO migration VALUES (%s, %s)", [migration.number, migration.name])
+                done.append(migration.name)
+        with connection.transaction():
+            connection.execute(
+                "INSERT INTO store (store_id, generation) SELECT %s, 1 WHERE NOT EXISTS (SELECT FROM store)", [store_id]
+            )
+    return done
+
+
+def read_store_id(url: str, *, seconds_max: float = 10.0) -> str:
+    """Return the id of the store, waiting a while for a database that is restarting.
+
+    Raises:
+        SchemaError: there is no store yet, or the schema is older than this release.
+        psycopg.OperationalError: the database is away.
+    """
+    deadline = time.monotonic() + seconds_max
+    while True:
+        try:
+            with psycopg.connect(url, connect_timeout=LOCK_SECONDS_MAX, prepare_threshold=None) as connection:
+                row = connection.execute("SELECT store_id, (SELECT max(number) FROM migration) FROM store").fetchone()
+        except psycopg.errors.UndefinedTable:
+            row = None
+        except psycopg.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+            continue
+        if row is None or row[1] < head():
+            raise SchemaError("The database's schema is older than this release: run `identity migrate`.")
+        return str(row[0])

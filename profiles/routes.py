@@ -1,0 +1,268 @@
+"""CRM lookups: what is held of customers, by their ids, e-mails, phones and visitors."""
+
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from profiles import store
+from profiles.access import Access, Scope, SecretKey
+from profiles.cache import Cache
+from profiles.clock import to_text
+from profiles.coalesce import Coalescer
+from profiles.database import Connection, Database, statement
+from profiles.fields import email_key, read_email, read_phone
+from profiles.http import JSON_TYPE, HeaderPairs, Problem, Request, Response, json_response
+from profiles.profile import Profile
+from profiles.remarks import Reason
+from profiles.store import CustomerVisitor, Key, Spreads
+from profiles.views import CustomerView, Provenance, customer_view, read_bearer
+
+LOOKUP_BYTES_MAX = 512 * 1024
+LOOKUP_INPUTS_MAX = 1000
+CUSTOMERS_PER_INPUT_MAX = 100
+"""Customers shown for one e-mail or phone, in order of their ids."""
+
+_PRIVATE = (b"cache-control", b"private, no-cache")
+CUSTOMERS_PATH = "/api/v1/customers/"
+
+
+class Looked(msgspec.Struct, frozen=True):
+    """A customer as it was found, and its answer as bytes."""
+
+    profile: Profile
+    visitors: list[CustomerVisitor]
+    body: bytes
+
+
+class LookupResult(msgspec.Struct, frozen=True):
+    """One input and whom it found."""
+
+    input: object
+    customers: list[CustomerView]
+
+
+FindByVisitor = Callable[[Connection, int, Sequence[str]], Awaitable[dict[str, str]]]
+"""Gives, of visitors in a workspace, the customer whose each is now."""
+
+
+class CustomerRoutes:
+    """The lookups. ``read_id`` reads a customer id or gives None; ``find_by_visitor`` knows the links."""
+
+    def __init__(
+        self,
+        database: Database,
+        cache: Cache,
+        access: Access,
+        spreads: Spreads,
+        read_id: Callable[[object], str | None],
+        find_by_visitor: FindByVisitor,
+    ) -> None:
+        self._database = database
+        self._cache = cache
+        self._access = access
+        self._spreads = spreads
+        self._read_id = read_id
+        self._find_by_visitor = find_by_visitor
+        self._lookups: Coalescer[Key, Looked | None] = Coalescer(self._look_up)
+
+    async def authorize(self, request: Request, scope: Scope, generation: int | None = None) -> SecretKey:
+        """Return the key of a request, whose scope was checked.
+
+        Raises:
+            Problem: 401, no key in force; 403, not its scope.
+        """
+        secret = read_bearer(request)
+        if secret is None:
+            raise Problem(
+                401, "missing_key", "Send a secret key as Authorization: Bearer sk_…", ((b"www-authenticate", b"Bearer"),)
+            )
+        if generation is None:
+            generation = (await self._cache.read(())).generation
+        await self._access.confirm(generation)
+        key = self._access.find_key(secret)
+        if key is None:
+            raise Problem(401, "unknown_key", "No key in force is this one.", ((b"www-authenticate", b"Bearer"),))
+        if scope not in key.scopes:
+            raise Problem(403, "missing_scope", f"This key does not have the scope {scope}.")
+        return key
+
+    async def customer(self, request: Request) -> Response:
+        """``GET /api/v1/customers/{customer_id}`` and ``GET /api/v1/customers?customer_id=``."""
+        if request.method not in ("GET", "HEAD"):
+            raise Problem(405, "method_not_allowed", "Use GET.", ((b"allow", b"GET, HEAD"),))
+        customer_id = self._customer_id(request)
+        include = request.query().get("include") if request.scope["query_string"] else None
+        secret = read_bearer(request)
+        hint = self._access.find_key(secret) if secret else None
+        if hint is None or customer_id is None or include is not None:
+            key = await self.authorize(request, Scope.PROFILES_READ)
+            return await self._answer(request, await self._find(key, customer_id), include)
+        # The cache is asked for the answer and for the generation in one go; the key counts only if both agree.
+        keys = [
+            self._cache.customer_key(hint.workspace_id, customer_id),
+            self._cache.profile_key(hint.workspace_id, customer_id),
+        ]
+        (customer, answer), generation = await self._cache.read(keys)
+        key = await self.authorize(request, Scope.PROFILES_READ, generation)
+        if customer and answer and customer.version == answer.version and key.workspace_id == hint.workspace_id:
+            return _conditional(request, customer.version, answer.payload)
+        return await self._answer(request, await self._find(key, customer_id), None)
+
+    async def lookup(self, request: Request) -> Response:
+        """``POST /api/v1/customers/lookup``: one result per input, in order."""
+        if request.method != "POST":
+            raise Problem(405, "method_not_allowed", "Use POST.", ((b"allow", b"POST"),))
+        key = await self.authorize(request, Scope.PROFILES_READ)
+        kind, inputs = _read_inputs(await request.body(LOOKUP_BYTES_MAX))
+
+        async def work(connection: Connection) -> list[LookupResult]:
+            found = await self._find_ids(connection, key.workspace_id, kind, inputs)
+            wanted = {(key.workspace_id, customer_id) for ids in found for customer_id in ids}
+            looked = await self._load(connection, wanted)
+            return [
+                LookupResult(sent, [looked[key.workspace_id, i] for i in ids if (key.workspace_id, i) in looked])
+                for sent, ids in zip(inputs, found, strict=True)
+            ]
+
+        return json_response({"results": await self._database.run(work)})
+
+    def _customer_id(self, request: Request) -> str | None:
+        raw = request.scope.get("raw_path") or request.scope["path"].encode()
+        if raw.startswith(CUSTOMERS_PATH.encode()):
+            text = unquote_to_bytes(raw[len(CUSTOMERS_PATH) :].partition(b"?")[0])
+            try:
+                return self._read_id(text.decode())
+            except UnicodeError:
+                return None
+        query = request.query()
+        if "customer_id" not in query:
+            raise Problem(400, "missing_customer_id", "Name the customer: ?customer_id=…")
+        return self._read_id(query["customer_id"])
+
+    async def _find(self, key: SecretKey, customer_id: str | None) -> tuple[int, Looked]:
+        looked = await self._lookups.submit((key.workspace_id, customer_id)) if customer_id is not None else None
+        if looked is None:
+            raise Problem(404, "customer_not_found", "No customer is held by this id.")
+        return key.workspace_id, looked
+
+    async def _answer(self, request: Request, found: tuple[int, Looked], include: str | None) -> Response:
+        workspace_id, looked = found
+        if include is None:
+            return _conditional(request, looked.profile.version, looked.body)
+        if include != "provenance":
+            raise Problem(400, "unknown_include", "What can be included is: provenance.")
+        provenance = await self._provenance(workspace_id, looked.profile)
+        view = customer_view(looked.profile, looked.visitors, provenance)
+        return _conditional(request, looked.profile.version, msgspec.json.encode(view), variant="p")
+
+    async def _provenance(self, workspace_id: int, profile: Profile) -> dict[str, Provenance]:
+        held = {name: field for name, field in sorted(profile.fields.items()) if field.value is not None}
+        parameters = {
+            "workspace_id": workspace_id,
+            "customer_id": profile.customer_id,
+            "bucket": self._spreads.bucket(workspace_id, profile.customer_id),
+            "versions": sorted({field.version for field in held.values()}),
+        }
+        rows = await self._database.fetch("profiles", "load_provenance", parameters)
+        by_version = {version: (merge_id, event, channel_id) for version, merge_id, event, channel_id in rows}
+        nothing = (None, None, None)
+        return {
+            name: Provenance(to_text(field.set_at), *by_version.get(field.version, nothing))
+            for name, field in held.items()
+        }
+
+    async def _look_up(self, keys: Sequence[Key]) -> list[Looked | None]:
+        since = time.monotonic()
+
+        async def work(connection: Connection) -> dict[Key, Looked]:
+            rows = self._spreads.key_rows(set(keys))
+            async with connection.pipeline():
+                customers = await store.query_customers(connection, self._database, rows)
+                visitors = await store.load_visitors_of(connection, self._database, rows)
+                profiles = await store.customers_from(customers)
+            return {key: _looked(profile, visitors.get(key, [])) for key, profile in profiles.items()}
+
+        found = await self._database.run(work)
+        entries: list[tuple[str, int, bytes]] = []
+        for (workspace_id, customer_id), looked in found.items():
+            profile = looked.profile
+            digest = (profile.digest or "").encode()
+            entries.append((self._cache.customer_key(workspace_id, customer_id), profile.version, digest))
+            entries.append((self._cache.profile_key(workspace_id, customer_id), profile.version, looked.body))
+        self._cache.fill(entries, since)
+        return [found.get(key) for key in keys]
+
+    async def _load(self, connection: Connection, keys: Iterable[Key]) -> dict[Key, CustomerView]:
+        rows = self._spreads.key_rows(keys)
+        profiles = await store.load_customers(connection, self._database, rows)
+        visitors = await store.load_visitors_of(connection, self._database, rows)
+        return {key: customer_view(profile, visitors.get(key, [])) for key, profile in profiles.items()}
+
+    async def _find_ids(
+        self, connection: Connection, workspace_id: int, kind: str, inputs: Sequence[object]
+    ) -> list[list[str]]:
+        """Return, per input, the ids of the customers it may mean, in order of the ids."""
+        if kind == "customer_ids":
+            read = [self._read_id(sent) for sent in inputs]
+            return [[] if customer_id is None else [customer_id] for customer_id in read]
+        if kind == "visitor_ids":
+            visitors = [sent for sent in inputs if isinstance(sent, str)]
+            found = await self._find_by_visitor(connection, workspace_id, visitors)
+            return [[found[sent]] if isinstance(sent, str) and sent in found else [] for sent in inputs]
+        values = [_search_key(kind, sent) for sent in inputs]
+        parameters = {
+            "workspace_id": workspace_id,
+            "buckets": self._spreads.buckets(workspace_id),
+            "keys": sorted({value for value in values if value is not None}),
+        }
+        name = "find_by_email" if kind == "emails" else "find_by_phone"
+        cursor = await connection.execute(statement("profiles", name), parameters)
+        by_value: dict[str, list[str]] = {}
+        for value, customer_id in await cursor.fetchall():
+            by_value.setdefault(value, []).append(customer_id)
+        return [by_value.get(value, [])[:CUSTOMERS_PER_INPUT_MAX] if value is not None else [] for value in values]
+
+
+_KINDS = ("customer_ids", "emails", "phones", "visitor_ids")
+
+
+def _read_inputs(body: bytes) -> tuple[str, list[object]]:
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise Problem(400, "not_a_json_object", "The body must be one JSON object.") from error
+    given = [kind for kind in _KINDS if isinstance(document, dict) and kind in document]
+    if len(given) != 1 or not isinstance(document[given[0]], list):
+        raise Problem(400, "invalid_lookup", f"Send one list: {', '.join(_KINDS)}.")
+    inputs = document[given[0]]
+    if len(inputs) > LOOKUP_INPUTS_MAX:
+        raise Problem(413, "too_many_inputs", f"One lookup may have {LOOKUP_INPUTS_MAX} inputs.")
+    if not all(isinstance(sent, str | int) and not isinstance(sent, bool) for sent in inputs):
+        raise Problem(400, "invalid_lookup", "Every input must be a text (customer ids may be whole numbers).")
+    return given[0], inputs
+
+
+def _search_key(kind: str, sent: object) -> str | None:
+    if kind == "emails":
+        email = read_email(sent)
+        return None if isinstance(email, Reason) else email_key(email)
+    phone = read_phone(sent)
+    if isinstance(phone, Reason):
+        return None
+    return phone if isinstance(phone, str) else str(phone.value)
+
+
+def _looked(profile: Profile, visitors: list[CustomerVisitor]) -> Looked:
+    return Looked(profile, visitors, msgspec.json.encode(customer_view(profile, visitors)))
+
+
+def _conditional(request: Request, version: int, body: bytes, variant: str = "") -> Response:
+    """Return the body with its ETag, or 304 to a caller who has it."""
+    tag = b'"%d%s"' % (version, variant.encode())
+    headers: HeaderPairs = ((b"etag", tag), _PRIVATE)
+    known = request.headers.get(b"if-none-match")
+    if known is not None and (known.strip() == b"*" or tag in [part.strip().removeprefix(b"W/") for part in known.split(b",")]):
+        return Response(304, b"", headers)
+    return Response(200, body, (JSON_TYPE, *headers))

@@ -1,0 +1,2 @@
+-- Whether this database is spread over several machines. Rows: one if so.
+SELECT 1 FROM pg_extension WHERE extname = 'citus'

@@ -1,0 +1,2 @@
+-- All workspaces. Rows: one each. Locks: none.
+SELECT workspace_id, slug, spread, blocked_customer_ids FROM workspace ORDER BY workspace_id

@@ -1,0 +1,277 @@
+"""Profiles, their ledger and their visitors in PostgreSQL. Set-based: the number of statements does not grow."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import psycopg
+
+from profiles.clock import bucket_of_id, to_text
+from profiles.database import Conflict, Connection, Database, rows_json, statement
+from profiles.fields import email_key
+from profiles.placement import bucket_of, buckets_of
+from profiles.profile import HeldField, Merge, Policy, Profile
+from profiles.remarks import Decision, Verdict
+
+VISITORS_SHOWN_MAX = 100
+"""Visitors in one lookup answer: the current ones first, then the latest linked."""
+
+Key = tuple[int, str]
+Cursor = psycopg.AsyncCursor[tuple[Any, ...]]
+Writes = list[tuple[Cursor, int]]
+"""Statements under way in a pipeline, each with the number of rows it must give back if no race was lost."""
+
+_fields = msgspec.json.Decoder(dict[str, HeldField])
+_decisions = msgspec.json.Decoder(tuple[Decision, ...])
+
+_SKIPPED = frozenset({Verdict.SKIPPED_INVALID, Verdict.SKIPPED_OLDER, Verdict.KEPT_EXISTING})
+
+
+class KeyRow(msgspec.Struct, frozen=True):
+    """One key to look for."""
+
+    bucket: int
+    workspace_id: int
+    id: str
+
+
+class CustomerVisitor(msgspec.Struct, frozen=True):
+    """A visitor that was ever linked to a customer."""
+
+    visitor_id: str
+    linked_at: int
+    is_current: bool
+
+
+class _MergeRow(msgspec.Struct, frozen=True):
+    bucket: int
+    workspace_id: int
+    customer_id: str
+    version: int
+    merge_id: str
+    is_link: bool
+    created_customer: bool
+    skipped: bool
+    policy: str
+    source: str
+    event: str
+    event_id: str | None
+    visitor_id: str | None
+    channel_id: str | None
+    occurred_at: str
+    received_at: str
+    digest: str | None
+    decisions: tuple[Decision, ...]
+
+
+class _CustomerRow(msgspec.Struct, frozen=True):
+    bucket: int
+    workspace_id: int
+    customer_id: str
+    version: int
+    created_at: str
+    updated_at: str
+    fields: dict[str, HeldField]
+    digest: str | None
+    email_key: str | None
+    alternate_email_key: str | None
+    mobile_key: str | None
+    alternate_mobile_key: str | None
+
+
+class PairRow(msgspec.Struct, frozen=True):
+    """A customer and a visitor to be remembered as linked."""
+
+    bucket: int
+    workspace_id: int
+    customer_id: str
+    visitor_id: str
+    linked_at: str
+    is_current: bool
+
+
+class Spreads:
+    """How far each workspace is spread, so that a key's bucket can be computed. One per process, grown only."""
+
+    def __init__(self) -> None:
+        self._spreads: dict[int, int] = {}
+
+    def learn(self, workspace_id: int, spread: int) -> None:
+        """Remember the spread of a workspace; it never changes once the workspace exists."""
+        self._spreads[workspace_id] = spread
+
+    def bucket(self, workspace_id: int, identifier: str) -> int:
+        """Return the bucket of the row that ``identifier`` names."""
+        return bucket_of(workspace_id, self._spreads[workspace_id], identifier)
+
+    def buckets(self, workspace_id: int) -> list[int]:
+        """Return all buckets of the workspace."""
+        return buckets_of(workspace_id, self._spreads[workspace_id])
+
+    def key_rows(self, keys: Iterable[Key]) -> list[KeyRow]:
+        """Return the keys with their buckets, in key order."""
+        return [KeyRow(self.bucket(*key), *key) for key in sorted(keys)]
+
+
+def key_parameters(rows: Sequence[KeyRow]) -> dict[str, object]:
+    """Return the parameters of a statement that loads rows by key."""
+    return {"keys": rows_json(rows), "buckets": sorted({row.bucket for row in rows})}
+
+
+async def query_customers(connection: Connection, database: Database, rows: Sequence[KeyRow]) -> list[Cursor]:
+    """Send the query for profiles; ``customers_from`` reads the answers."""
+    return [
+        await connection.execute(statement("profiles", "load_customers"), key_parameters(group))
+        for group in database.by_shard(rows)
+    ]
+
+
+async def customers_from(cursors: Iterable[Cursor]) -> dict[Key, Profile]:
+    """Return the profiles that ``query_customers`` found."""
+    found: dict[Key, Profile] = {}
+    for cursor in cursors:
+        for workspace_id, customer_id, version, created_at, updated_at, fields, digest in await cursor.fetchall():
+            found[workspace_id, customer_id] = Profile(
+                customer_id, version, created_at, updated_at, _fields.decode(fields), digest
+            )
+    return found
+
+
+async def load_customers(connection: Connection, database: Database, rows: Sequence[KeyRow]) -> dict[Key, Profile]:
+    """Return those of the profiles that exist."""
+    return await customers_from(await query_customers(connection, database, rows))
+
+
+async def load_visitors_of(
+    connection: Connection, database: Database, rows: Sequence[KeyRow]
+) -> dict[Key, list[CustomerVisitor]]:
+    """Return the visitors of each customer, at most ``VISITORS_SHOWN_MAX``."""
+    found: dict[Key, list[CustomerVisitor]] = {}
+    for group in database.by_shard(rows):
+        parameters = {**key_parameters(group), "visitors_max": VISITORS_SHOWN_MAX}
+        cursor = await connection.execute(statement("profiles", "load_pairs"), parameters)
+        for workspace_id, customer_id, visitor_id, linked_at, is_current in await cursor.fetchall():
+            found.setdefault((workspace_id, customer_id), []).append(CustomerVisitor(visitor_id, linked_at, is_current))
+    return found
+
+
+async def write_rows(
+    connection: Connection, database: Database, package: str, name: str, rows: Sequence[Any]
+) -> Writes:
+    """Run one writing statement per shard in the connection's pipeline."""
+    return [
+        (await connection.execute(statement(package, name), {"rows": rows_json(group)}), len(group))
+        for group in database.by_shard(rows)
+    ]
+
+
+async def check_writes(writes: Writes) -> None:
+    """Wait for the statements.
+
+    Raises:
+        Conflict: one of them gave back fewer rows than it was given: another writer was faster.
+    """
+    for cursor, expected in writes:
+        if len(await cursor.fetchall()) != expected:
+            raise Conflict
+
+
+async def save(
+    connection: Connection,
+    database: Database,
+    spreads: Spreads,
+    merges: Iterable[tuple[int, Merge]],
+    customers: Mapping[Key, Profile],
+    pairs: Sequence[PairRow],
+) -> Writes:
+    """Send the ledger rows, the profiles they fold to, and the links, in that order."""
+    merge_rows = [_merge_row(spreads, workspace_id, merge) for workspace_id, merge in merges]
+    customer_rows = [_customer_row(spreads, workspace_id, profile) for (workspace_id, _), profile in customers.items()]
+    writes = await write_rows(connection, database, "profiles", "insert_merges", merge_rows)
+    writes += await write_rows(connection, database, "profiles", "save_customers", customer_rows)
+    writes += await write_rows(connection, database, "profiles", "save_pairs", pairs)
+    return writes
+
+
+def _merge_row(spreads: Spreads, workspace_id: int, merge: Merge) -> _MergeRow:
+    return _MergeRow(
+        bucket=spreads.bucket(workspace_id, merge.customer_id),
+        workspace_id=workspace_id,
+        customer_id=merge.customer_id,
+        version=merge.version,
+        merge_id=merge.merge_id,
+        is_link=merge.is_link,
+        created_customer=merge.created_customer,
+        skipped=any(d.verdict in _SKIPPED for d in merge.decisions),
+        policy=merge.policy,
+        source=merge.source,
+        event=merge.event,
+        event_id=merge.event_id,
+        visitor_id=merge.visitor_id,
+        channel_id=merge.channel_id,
+        occurred_at=to_text(merge.occurred_at),
+        received_at=to_text(merge.received_at),
+        digest=merge.digest,
+        decisions=merge.decisions,
+    )
+
+
+def _customer_row(spreads: Spreads, workspace_id: int, profile: Profile) -> _CustomerRow:
+    fields = profile.fields
+    return _CustomerRow(
+        bucket=spreads.bucket(workspace_id, profile.customer_id),
+        workspace_id=workspace_id,
+        customer_id=profile.customer_id,
+        version=profile.version,
+        created_at=to_text(profile.created_at),
+        updated_at=to_text(profile.updated_at),
+        fields=fields,
+        digest=profile.digest,
+        email_key=_email_key(fields, "display_email"),
+        alternate_email_key=_email_key(fields, "alternate_email"),
+        mobile_key=_text(fields, "display_mobile"),
+        alternate_mobile_key=_text(fields, "alternate_mobile"),
+    )
+
+
+def _text(fields: Mapping[str, HeldField], name: str) -> str | None:
+    held = fields.get(name)
+    return held.value if held is not None and isinstance(held.value, str) else None
+
+
+def _email_key(fields: Mapping[str, HeldField], name: str) -> str | None:
+    value = _text(fields, name)
+    return None if value is None else email_key(value)
+
+
+def merge_from(row: Sequence[Any]) -> Merge:
+    """Return the ledger row of a query that selects, in order, the columns named here."""
+    (merge_id, customer_id, version, is_link, created, policy, source, event, event_id, visitor_id) = row[:10]
+    channel_id, occurred_at, received_at, digest, decisions = row[10:15]
+    return Merge(
+        merge_id=merge_id,
+        customer_id=customer_id,
+        version=version,
+        is_link=is_link,
+        created_customer=created,
+        policy=Policy(policy),
+        source=source,
+        event=event,
+        event_id=event_id,
+        visitor_id=visitor_id,
+        channel_id=channel_id,
+        occurred_at=occurred_at,
+        received_at=received_at,
+        digest=digest,
+        decisions=_decisions.decode(decisions),
+    )
+
+
+async def find_merge(database: Database, spreads: Spreads, workspace_id: int, merge_id: str) -> Merge | None:
+    """Return the ledger row with this id, or None."""
+    bucket = bucket_of_id(merge_id)
+    if bucket is None:
+        return None
+    parameters = {"workspace_id": workspace_id, "merge_id": merge_id, "bucket": bucket}
+    rows = await database.fetch("profiles", "find_merge", parameters)
+    return merge_from(rows[0]) if rows else None

@@ -27,7 +27,7 @@ from profiles.access import Access
 from profiles.cache import Cache
 from profiles.database import Connection, Database
 from profiles.http import Endpoint, Problem, Response, asgi_app, log_fault, problem_response
-from profiles.routes import CustomerRoutes
+from profiles.routes import CUSTOMERS_PATH, CustomerRoutes
 from profiles.store import Spreads
 
 PARENT_POLL_SECONDS = 1.0
@@ -123,9 +123,7 @@ def _raw_handlers(service: Service) -> list[ControllerRouterHandler]:
         "/api/v1/events": service.events.events,
         "/api/v1/validate/authenticate": service.events.validate_authenticate,
         "/api/v1/validate/events": service.events.validate_events,
-        "/api/v1/customers": service.customers.customer,
-        "/api/v1/customers/lookup": service.customers.lookup,
-        "/api/v1/customers/{customer_id:str}": service.customers.customer,
+        CUSTOMERS_PATH: service.customers.dispatch,
         "/livez": service.operations.livez,
         "/readyz": service.operations.readyz,
         "/metrics": service.operations.metrics,
@@ -139,7 +137,8 @@ def _raw(route: str, endpoint: Endpoint) -> ControllerRouterHandler:
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
         await app(scope, receive, send)
 
-    return asgi(route, copy_scope=False)(handle)
+    # Mounted, since Litestar finds no ASGI function behind a path parameter.
+    return asgi(route, is_mount=route == CUSTOMERS_PATH, copy_scope=False)(handle)
 
 
 def _problem(request: LitestarRequest[Any, Any, Any], error: Exception) -> LitestarResponse[bytes]:

@@ -7,6 +7,7 @@ from identity.settings import SettingsError, load
 
 
 def main() -> int:
+    """Run a command and return its exit code."""
     try:
         return serve(load())
     except SettingsError as error:

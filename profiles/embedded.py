@@ -233,7 +233,10 @@ class _House:
         command += ["--save", "", "--appendonly", "no", "--maxmemory", "256mb", "--maxmemory-policy", "allkeys-lru"]
 
         def is_ready() -> bool:
-            with suppress(redis_client.RedisError), redis_client.Redis.from_url(self._redis_url()) as client:
+            with (
+                suppress(redis_client.RedisError),
+                redis_client.Redis.from_url(self._redis_url(), socket_timeout=5) as client,
+            ):
                 return bool(client.ping())
             return False
 
@@ -268,7 +271,7 @@ class _House:
         def is_ready() -> bool:
             with (
                 suppress(psycopg.OperationalError),
-                psycopg.connect(self._database_url("postgres"), autocommit=True) as connection,
+                psycopg.connect(self._database_url("postgres"), autocommit=True, connect_timeout=5) as connection,
             ):
                 if not connection.execute("SELECT 1 FROM pg_database WHERE datname = 'identity'").fetchone():
                     connection.execute("CREATE DATABASE identity")

@@ -25,7 +25,7 @@ CUSTOMERS_PER_INPUT_MAX = 100
 """Customers shown for one e-mail or phone, in order of their ids."""
 
 _PRIVATE = (b"cache-control", b"private, no-cache")
-CUSTOMERS_PATH = "/api/v1/customers/"
+CUSTOMERS_PATH = "/api/v1/customers"
 
 
 class Looked(msgspec.Struct, frozen=True):
@@ -88,11 +88,29 @@ class CustomerRoutes:
             raise Problem(403, "missing_scope", f"This key does not have the scope {scope}.")
         return key
 
-    async def customer(self, request: Request) -> Response:
-        """``GET /api/v1/customers/{customer_id}`` and ``GET /api/v1/customers?customer_id=``."""
+    async def dispatch(self, request: Request) -> Response:
+        """Everything below ``/api/v1/customers``; ids are read from the path as it was sent, percent-encoded."""
+        raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
+        path = raw.partition(b"?")[0]
+        parts = path[len(CUSTOMERS_PATH) :].strip(b"/").split(b"/")
+        if parts == [b"lookup"] and request.method == "POST":
+            return await self.lookup(request)
         if request.method not in ("GET", "HEAD"):
             raise Problem(405, "method_not_allowed", "Use GET.", ((b"allow", b"GET, HEAD"),))
-        customer_id = self._customer_id(request)
+        if parts == [b""]:
+            query = request.query()
+            if "customer_id" not in query:
+                raise Problem(400, "missing_customer_id", "Name the customer: ?customer_id=…")
+            return await self.customer(request, self._read_id(query["customer_id"]))
+        if len(parts) > 1:
+            raise Problem(404, "not_found", "There is nothing at this address.")
+        try:
+            return await self.customer(request, self._read_id(unquote_to_bytes(parts[0]).decode()))
+        except UnicodeError:
+            return await self.customer(request, None)
+
+    async def customer(self, request: Request, customer_id: str | None) -> Response:
+        """``GET /api/v1/customers/{customer_id}`` and ``GET /api/v1/customers?customer_id=``."""
         include = request.query().get("include") if request.scope["query_string"] else None
         secret = read_bearer(request)
         hint = self._access.find_key(secret) if secret else None
@@ -112,8 +130,6 @@ class CustomerRoutes:
 
     async def lookup(self, request: Request) -> Response:
         """``POST /api/v1/customers/lookup``: one result per input, in order."""
-        if request.method != "POST":
-            raise Problem(405, "method_not_allowed", "Use POST.", ((b"allow", b"POST"),))
         key = await self.authorize(request, Scope.PROFILES_READ)
         kind, inputs = _read_inputs(await request.body(LOOKUP_BYTES_MAX))
 
@@ -127,19 +143,6 @@ class CustomerRoutes:
             ]
 
         return json_response({"results": await self._database.run(work)})
-
-    def _customer_id(self, request: Request) -> str | None:
-        raw = request.scope.get("raw_path") or request.scope["path"].encode()
-        if raw.startswith(CUSTOMERS_PATH.encode()):
-            text = unquote_to_bytes(raw[len(CUSTOMERS_PATH) :].partition(b"?")[0])
-            try:
-                return self._read_id(text.decode())
-            except UnicodeError:
-                return None
-        query = request.query()
-        if "customer_id" not in query:
-            raise Problem(400, "missing_customer_id", "Name the customer: ?customer_id=…")
-        return self._read_id(query["customer_id"])
 
     async def _find(self, key: SecretKey, customer_id: str | None) -> tuple[int, Looked]:
         looked = await self._lookups.submit((key.workspace_id, customer_id)) if customer_id is not None else None

@@ -156,9 +156,7 @@ async def save(connection: Connection, database: Database, spreads: Spreads, cha
     """Send the facts and the visitors they fold to, the event ids, and the refused with their counts."""
     facts = [_fact_row(spreads, workspace_id, fact) for workspace_id, fact in changes.facts]
     visitors = [_visitor_row(spreads, key, visitor) for key, visitor in changes.visitors.items()]
-    seen = [
-        _SeenRow(spreads.bucket(*key), key[0], key[1], to_text(received_at)) for key, received_at in changes.seen.items()
-    ]
+    seen = [_SeenRow(spreads.bucket(*key), *key, to_text(received_at)) for key, received_at in changes.seen.items()]
     refusals = [_refusal_row(spreads, refused) for refused in changes.refused]
     writes = await store.write_rows(connection, database, "identity", "insert_facts", facts)
     writes += await store.write_rows(connection, database, "identity", "save_visitors", visitors)

@@ -8,7 +8,9 @@ outcome has it committed.
 
 import asyncio
 import random
+import secrets
 import time
+from collections import Counter
 from collections.abc import Sequence
 from itertools import count
 
@@ -18,11 +20,11 @@ import psycopg
 from identity import identifications
 from identity.events.identity import Event, Sender
 from identity.resolve import Changes, Held, Outcome, customers_named, decide, missing, visitors_named
-from profiles import store
+from profiles import metrics, store
 from profiles.cache import Cache
 from profiles.clock import make_id
 from profiles.coalesce import Coalescer
-from profiles.database import Conflict, Connection, Database, Unavailable, is_lost, is_retryable, statement
+from profiles.database import Conflict, Connection, Database, Unavailable, is_retryable, statement
 from profiles.store import Spreads
 
 ATTEMPTS_MAX = 6
@@ -41,7 +43,7 @@ class Intake:
         self._database = database
         self._cache = cache
         self._spreads = spreads
-        self._ids = count(random.getrandbits(61))
+        self._ids = count(secrets.randbits(61))
         self._events: Coalescer[Event, Outcome] = Coalescer(self._take)
 
     @property
@@ -91,8 +93,8 @@ class Intake:
         try:
             return list(await self._take_together(events))
         except (Unavailable, OSError) as error:
-            return [Unavailable(str(error))] * len(events)
-        except (Conflict, psycopg.Error, UnicodeError, ValueError) as error:
+            return [Unavailable(type(error).__name__)] * len(events)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one event must not reach its neighbours
             if len(events) == 1:
                 if isinstance(error, Conflict) or (isinstance(error, psycopg.Error) and is_retryable(error)):
                     return [Unavailable("contention")]
@@ -110,36 +112,33 @@ class Intake:
             nonlocal attempted
             if attempted is not None and await self._was_written(connection, attempted):
                 return Held(), attempted
-            attempted = None
             held = await self._load(connection, events)
             changes = decide(events, held, self._new_id)
             if not changes.writes_nothing:
                 attempted = changes
-                try:
-                    await self._save(connection, changes)
-                except psycopg.Error as error:
-                    if not is_lost(error):
-                        attempted = None
-                    raise
-                except Conflict:
-                    attempted = None
-                    raise
+                await self._save(connection, changes)
             return held, changes
 
         for attempt in range(ATTEMPTS_MAX):
             try:
                 held, changes = await self._database.run(work)
-            except Conflict:
-                if attempt == ATTEMPTS_MAX - 1:
+            except (Conflict, psycopg.Error) as error:
+                # The transaction is known to have been rolled back.
+                attempted = None
+                if attempt == ATTEMPTS_MAX - 1 or not (isinstance(error, Conflict) or is_retryable(error)):
                     raise
-            except psycopg.Error as error:
-                if not is_retryable(error) or attempt == ATTEMPTS_MAX - 1:
-                    raise
+                metrics.CONFLICTS.inc()
+                await asyncio.sleep(random.uniform(0, BACK_OFF_SECONDS_MAX))
+                since = time.monotonic()
+            except Unavailable:
+                # Nobody knows whether it was written, so the cache must not go on telling what was there before.
+                if attempted is not None:
+                    await self._cache.forget(self._keys(events, attempted))
+                raise
             else:
                 await self._tell_cache(events, held, changes, since)
+                _count(changes)
                 return changes.outcomes
-            await asyncio.sleep(random.uniform(0, BACK_OFF_SECONDS_MAX))
-            since = time.monotonic()
         raise Conflict
 
     async def _load(self, connection: Connection, events: Sequence[Event]) -> Held:
@@ -190,14 +189,32 @@ class Intake:
         entries: list[tuple[str, int, bytes]] = []
         customers = {key: held.customers[key] for key in customers_named(events) if key in held.customers}
         customers.update(changes.customers)
-        for (workspace_id, customer_id), profile in customers.items():
-            digest = (profile.digest or "").encode()
-            entries.append((cache.customer_key(workspace_id, customer_id), profile.version, digest))
+        for key, profile in customers.items():
+            entries.append((cache.customer_key(*key), profile.version, (profile.digest or "").encode()))
         visitors = {key: held.visitors[key] for key in visitors_named(events) if key in held.visitors}
         visitors.update(changes.visitors)
-        for (workspace_id, visitor_id), visitor in visitors.items():
-            customer = (visitor.customer_id or "").encode()
-            entries.append((cache.visitor_key(workspace_id, visitor_id), visitor.version, customer))
+        for key, visitor in visitors.items():
+            entries.append((cache.visitor_key(*key), visitor.version, (visitor.customer_id or "").encode()))
         if entries:
             await cache.write(entries, since)
 
+    def _keys(self, events: Sequence[Event], changes: Changes) -> list[str]:
+        customers = customers_named(events) | changes.customers.keys()
+        visitors = visitors_named(events) | changes.visitors.keys()
+        return [self._cache.customer_key(*key) for key in customers] + [self._cache.visitor_key(*key) for key in visitors]
+
+
+def _count(changes: Changes) -> None:
+    if not changes.writes_nothing:
+        metrics.BATCHES.inc()
+    for name, number in Counter(map(_name_of, changes.outcomes)).items():
+        metrics.EVENTS.labels(name).inc(number)
+    for reason, number in Counter(str(refused.reason) for refused in changes.refused).items():
+        metrics.REFUSALS.labels(reason).inc(number)
+    verdicts = Counter(str(d.verdict) for _, merge in changes.merges for d in merge.decisions)
+    for verdict, number in verdicts.items():
+        metrics.DECISIONS.labels(verdict).inc(number)
+
+
+def _name_of(outcome: Outcome) -> str:
+    return "refused" if outcome.refusal else "unchanged" if outcome.unchanged else "applied"

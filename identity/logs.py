@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line on standard error. What visitors sent never gets in: no URLs, no bodies, no error texts."""
+"""Logs: one JSON object a line on standard error. Nothing that visitors sent gets in: no URLs, bodies, error texts."""
 
 import json
 import logging

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from hashlib import blake2b
+from typing import Any
 
 import msgspec
 
@@ -152,24 +153,24 @@ def _unusable(members: Members, sender: Sender, received_at: int, name: str) -> 
     )
 
 
-def _sign_up(members: Members, common: dict[str, object]) -> Event:
+def _sign_up(members: Members, common: dict[str, Any]) -> Event:
     profile = _value(members, "profile")
     profile = profile if isinstance(profile, dict) else {}
-    return SignUp(**common, profile=profile, fields=_names(profile))  # type: ignore[arg-type]
+    return SignUp(**common, profile=profile, fields=_names(profile))
 
 
-def _sign_in(members: Members, common: dict[str, object]) -> Event:
-    return SignIn(**common)  # type: ignore[arg-type]
+def _sign_in(_: Members, common: dict[str, Any]) -> Event:
+    return SignIn(**common)
 
 
-def _sign_out(members: Members, common: dict[str, object]) -> Event:
-    return SignOut(**common)  # type: ignore[arg-type]
+def _sign_out(_: Members, common: dict[str, Any]) -> Event:
+    return SignOut(**common)
 
 
-def _profile_change(members: Members, common: dict[str, object]) -> Event:
+def _profile_change(members: Members, common: dict[str, Any]) -> Event:
     patch = read_patch(_value(members, "patch"))
     fields = () if isinstance(patch, Refusal) else tuple(operation.path for operation in patch)[:FIELD_NAMES_MAX]
-    return ProfileChange(**common, patch=patch, fields=fields)  # type: ignore[arg-type]
+    return ProfileChange(**common, patch=patch, fields=fields)
 
 
 _READERS = {
@@ -206,7 +207,7 @@ def read_patch(value: object) -> tuple[PatchOperation, ...] | Refusal:
 
 def _envelope(
     members: Members, sender: Sender, received_at: int, name: str, visitor_id: str | None
-) -> dict[str, object]:
+) -> dict[str, Any]:
     notes: list[Reading] = []
     if visitor_id is None:
         sent = _value(members, "visitor_id")

@@ -382,20 +382,19 @@ class _Batch:
         workspace_id = event.sender.workspace_id
         left = before.customer_id
         if left is not None and after.customer_id != left:
-            self.pair(workspace_id, Pair(left, before.visitor_id, before.since or fact.occurred_at, False))
+            self.pair(workspace_id, Pair(left, before.visitor_id, before.since or fact.occurred_at, is_current=False))
             self.merge(event, left, (), Policy.OVERWRITE, links=True)
         if fact.customer_id is None:
             return
         is_current = after.customer_id == fact.customer_id
-        self.pair(workspace_id, Pair(fact.customer_id, before.visitor_id, fact.occurred_at, is_current))
+        self.pair(workspace_id, Pair(fact.customer_id, before.visitor_id, fact.occurred_at, is_current=is_current))
         if is_current and before.anonymous and before.last_customer_id in (None, fact.customer_id):
             self.adopt(event, fact.customer_id, before.anonymous)
 
     def adopt(self, event: Event, customer_id: str, anonymous: Mapping[str, HeldField]) -> None:
         """Let the values that the visitor gave before sign-in fill gaps of the customer they turned out to be."""
-        readings = tuple(
-            merging.value_reading(name, field.value) for name, field in sorted(anonymous.items()) if field.value is not None
-        )
+        given = sorted(anonymous.items())
+        readings = tuple(merging.value_reading(name, field.value) for name, field in given if field.value is not None)
         applied = merging.apply(
             self.customer(event, customer_id),
             self.new_merge(event, customer_id, Policy.FILL_EMPTY, source=ANONYMOUS_SOURCE, name=ANONYMOUS_EVENT),

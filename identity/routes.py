@@ -32,6 +32,8 @@ from profiles.views import DecisionView, decision_view, read_bearer
 
 OK = b'{"status":"ok"}'
 PREFLIGHT_SECONDS = 7200
+SNAPSHOTS_MAX = 3
+"""Times a request is looked at anew because channels or keys changed meanwhile."""
 _ALLOWED_HEADERS = b"content-type, x-write-key"
 
 
@@ -105,9 +107,10 @@ class EventRoutes:
             return self._preflight(request)
         members = await _object(request, AUTHENTICATE_BYTES_MAX)
         write_key = _write_key(request, members)
-        for _ in range(3):
+        channel, push, known = None, None, False
+        for _ in range(SNAPSHOTS_MAX):
             channel = self._channels.find(write_key)
-            known, generation, push = False, None, None
+            known, push = False, None
             if channel is not None and channel.website_tracking:
                 push = read_push(members, self._blocked(channel))
             if channel is not None and push is not None and not isinstance(push.customer, Refusal):
@@ -183,7 +186,8 @@ class EventRoutes:
             raise Problem(401, "unknown_key", "No secret key in force with the scope profiles:read is this one.")
         if reader and not write_key:
             workspace = self._access.workspaces[reader.workspace_id]
-            return Sender(workspace_id=workspace.workspace_id, spread=workspace.spread), workspace.blocked or BLOCKED_IDS, reader, ()
+            sender = Sender(workspace_id=workspace.workspace_id, spread=workspace.spread)
+            return sender, workspace.blocked or BLOCKED_IDS, reader, ()
         headers = self._admit(channel, request)
         assert channel is not None
         if reader and reader.workspace_id != channel.workspace_id:

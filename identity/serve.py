@@ -80,10 +80,11 @@ def prepare(settings: Settings) -> Bootstrap | None:
         # The store's row is the lock: of several first starts, one makes the workspace.
         connection.execute("SELECT 1 FROM store FOR UPDATE")
         row = connection.execute(
-            "SELECT workspace_id, channel_id::text, write_key FROM channel WHERE revoked_at IS NULL ORDER BY created_at LIMIT 1"
+            "SELECT workspace_id, channel_id::text, write_key FROM channel"
+            " WHERE revoked_at IS NULL ORDER BY created_at LIMIT 1"
         ).fetchone()
         if row:
-            return Bootstrap(*row, admin_key=None)
+            return Bootstrap(row[0], row[1], row[2], None)
         if connection.execute("SELECT 1 FROM workspace LIMIT 1").fetchone():
             return None
         return _bootstrap(connection, settings)
@@ -191,5 +192,5 @@ def _run_workers(settings: Settings, bootstrap: Bootstrap | None) -> int:
     return 0
 
 
-def _leave(number: int, frame: FrameType | None) -> NoReturn:
+def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(0)

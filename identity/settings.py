@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from uuid import UUID
@@ -106,14 +107,13 @@ def publish(settings: Settings, environ: Mapping[str, str] | None = None) -> dic
     found = dict(os.environ if environ is None else environ)
     for name in SECRETS:
         found.pop(f"{name}_FILE", None)
-    for name, value in (
-        ("IDENTITY_DATABASE_URL", settings.database_url),
-        ("IDENTITY_REDIS_URL", settings.redis_url),
-        ("IDENTITY_METRICS_DIR", settings.metrics_dir),
-        ("PROMETHEUS_MULTIPROC_DIR", settings.metrics_dir),
-    ):
-        if value is not None:
-            found[name] = value
+    told = {
+        "IDENTITY_DATABASE_URL": settings.database_url,
+        "IDENTITY_REDIS_URL": settings.redis_url,
+        "IDENTITY_METRICS_DIR": settings.metrics_dir,
+        "PROMETHEUS_MULTIPROC_DIR": settings.metrics_dir,
+    }
+    found.update({name: value for name, value in told.items() if value is not None})
     return found
 
 
@@ -128,9 +128,7 @@ def _is_postgresql(url: str) -> bool:
 
 
 def _is_redis(url: str) -> bool:
-    return url.startswith(
-        ("redis://", "rediss://", "unix://", "redis+cluster://", "rediss+cluster://", "redis+sentinel://", "rediss+sentinel://")
-    )
+    return re.match(r"(rediss?(\+(cluster|sentinel))?|unix)://", url) is not None
 
 
 def _is_key(key: str) -> bool:
@@ -146,7 +144,8 @@ def _read_listen(text: str) -> tuple[str, int]:
 
 def _read_workers(text: str | None) -> int:
     if text is None:
-        return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, WORKERS_MAX)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return min(cores, WORKERS_MAX)
     if not text.isdecimal() or not 1 <= int(text) <= WORKERS_MAX:
         raise SettingsError(f"IDENTITY_WORKERS takes a whole number from 1 to {WORKERS_MAX}.")
     return int(text)

@@ -10,9 +10,11 @@ EVENT_ID_CHARACTERS_MAX = 128
 INTEGER_DIGITS_MAX = 254
 
 BLOCKED_IDS = frozenset(
-    "null undefined none nil nan true false 0 -1 anonymous guest user id email customer_id customerid userid "
-    "required_unique_id".split()
-) | {"[object object]"}
+    {
+        "null", "undefined", "none", "nil", "nan", "true", "false", "0", "-1", "anonymous", "guest", "user", "id",
+        "email", "customer_id", "customerid", "userid", "[object object]", "required_unique_id",
+    }
+)  # fmt: skip
 """Placeholders that broken pages send, in lower case; a workspace may have a list of its own."""
 
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffd]")

@@ -18,7 +18,7 @@ from profiles.coalesce import Coalescer
 from profiles.database import Connection, Database, statement
 from profiles.store import Spreads
 
-SECRET_PREFIX = "sk_"
+SECRET_PREFIX = "sk_"  # noqa: S105 - what all secrets begin with
 
 
 class Scope(StrEnum):
@@ -108,7 +108,8 @@ class Access:
         for workspace_id, _, spread, _ in workspaces:
             self._spreads.learn(workspace_id, spread)
         self.workspaces = {
-            row[0]: Workspace(row[0], row[1], row[2], None if row[3] is None else frozenset(row[3])) for row in workspaces
+            workspace_id: Workspace(workspace_id, slug, spread, None if blocked is None else frozenset(blocked))
+            for workspace_id, slug, spread, blocked in workspaces
         }
         self._keys = {
             secret_hash: SecretKey(key_id, workspace_id, name, frozenset(map(Scope, scopes)))

@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any, LiteralString, Protocol, TypeVar, cast
+from typing import Any, LiteralString, Protocol, TypeVar
 
 import msgspec
 import psycopg
@@ -20,7 +20,10 @@ WORK_SECONDS_MAX = 5.0
 
 # Every statement of the service finds its rows by an index. Without these the planner, seeing tables that are still
 # empty, settles on scans that a prepared statement then keeps while the tables grow.
-_OPTIONS = "-c enable_seqscan=off -c jit=off -c timezone=UTC -c statement_timeout=30s -c idle_in_transaction_session_timeout=30s"
+_OPTIONS = (
+    "-c enable_seqscan=off -c jit=off -c timezone=UTC"
+    " -c statement_timeout=30s -c idle_in_transaction_session_timeout=30s"
+)
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 _Result = TypeVar("_Result")
@@ -35,7 +38,8 @@ class Conflict(Exception):
 
 
 class _Bucketed(Protocol):
-    bucket: int
+    @property
+    def bucket(self) -> int: ...
 
 
 _Row = TypeVar("_Row", bound=_Bucketed)
@@ -44,7 +48,7 @@ _Row = TypeVar("_Row", bound=_Bucketed)
 @cache
 def statement(package: str, name: str) -> LiteralString:
     """Return the text of ``<package>/sql/<name>.sql``."""
-    return cast(LiteralString, files(package).joinpath("sql", f"{name}.sql").read_text("utf-8"))
+    return files(package).joinpath("sql", f"{name}.sql").read_text("utf-8")
 
 
 def rows_json(rows: Sequence[object]) -> str:
@@ -164,7 +168,9 @@ class Database:
         if not task.cancelled():
             task.exception()
 
-    async def fetch(self, package: str, name: str, parameters: Mapping[str, object] | None = None) -> list[tuple[Any, ...]]:
+    async def fetch(
+        self, package: str, name: str, parameters: Mapping[str, object] | None = None
+    ) -> list[tuple[Any, ...]]:
         """Return all rows of one query."""
 
         async def work(connection: Connection) -> list[tuple[Any, ...]]:

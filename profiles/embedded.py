@@ -159,7 +159,9 @@ class _House:
         self.lock = self._open(self.data_dir / "lock", os.O_CREAT | os.O_RDWR)
         # Not "in use" at once: the last owner may be about to end, and running() holds the lock for an instant.
         is_ours = _poll(lambda: _try_lock(self.lock), 1, self.interrupts)
-        last = json.loads(os.pread(self.lock, 4096, 0) or "{}")
+        last = {}
+        with suppress(ValueError):  # empty, or garbled by a loss of power, after which nothing is left running
+            last = json.loads(os.pread(self.lock, 4096, 0))
         if not is_ours:
             raise EmbeddedError(f"{self.data_dir} is already in use by process {last.get('owner')}. Stop that first.")
         (self.data_dir / "running.json").unlink(missing_ok=True)
@@ -291,6 +293,7 @@ class _House:
         if not any(self._run([*command, f"--locale={locale}"], [directory]) for locale in ("C.UTF-8", "C")):
             raise EmbeddedError(f"initdb failed. The end of {self.data_dir / 'servers.log'}:\n{self._log_end()}")
         fresh.rename(self.pgdata)
+        os.fsync(self._open(self.data_dir, os.O_RDONLY))  # or a loss of power could take the name back, and all with it
 
     def _database_url(self, name: str) -> str:
         return f"postgresql:///{name}?host={self.folder}&port=5432&user=identity"

@@ -45,7 +45,6 @@ PATH_CHARACTERS_MAX = 100
 FAULTY_NAMES_MAX = 10
 """So many unknown or surplus names of one map get a fault each, the rest one together: a remark must not cost more
 than what it remarks on."""
-CACHED_READINGS_MAX = 1024
 
 
 class Doubtful(msgspec.Struct, frozen=True):
@@ -121,7 +120,6 @@ def read_email(value: object) -> str | Reason:
     return _read_email_by_library(text)
 
 
-@lru_cache(maxsize=CACHED_READINGS_MAX)
 def _read_email_by_library(text: str) -> str | Reason:
     try:
         address = email_validator.validate_email(text, check_deliverability=False)
@@ -224,7 +222,6 @@ def _range(kind: PhoneNumberDesc | None) -> str:
     return f"(?:(?={lengths})(?:{kind.national_number_pattern}))"
 
 
-@lru_cache(maxsize=CACHED_READINGS_MAX)
 def _read_phone_by_library(number: str) -> str | Doubtful | Reason:
     try:
         parsed = phonenumbers.parse(number)

@@ -33,7 +33,13 @@ class Applied(msgspec.Struct, frozen=True):
 
 
 def decide(
-    held: dict[str, HeldField], readings: Iterable[Reading], *, policy: Policy, exists: bool, occurred_at: int, version: int
+    held: dict[str, HeldField],
+    readings: Iterable[Reading],
+    *,
+    policy: Policy,
+    exists: bool,
+    occurred_at: int,
+    version: int,
 ) -> tuple[tuple[Decision, ...], dict[str, HeldField]]:
     """Return one decision per reading, in order, and the fields afterwards; ``held`` itself is not touched.
 
@@ -42,7 +48,7 @@ def decide(
     fields = dict(held)
     decisions: list[Decision] = []
     for reading in _expanded(readings, held):
-        decision = _decide_one(fields, reading, policy, exists, occurred_at)
+        decision = _decide_one(fields, reading, policy, occurred_at, exists=exists)
         decisions.append(decision)
         if decision.verdict in (Verdict.SET, Verdict.OVERWROTE, Verdict.UNSET):
             fields[decision.field] = HeldField(decision.value, occurred_at, version)
@@ -59,7 +65,7 @@ def _expanded(readings: Iterable[Reading], held: dict[str, HeldField]) -> Iterab
 
 
 def _decide_one(
-    fields: dict[str, HeldField], reading: Reading, policy: Policy, exists: bool, occurred_at: int
+    fields: dict[str, HeldField], reading: Reading, policy: Policy, occurred_at: int, *, exists: bool
 ) -> Decision:
     field, value, reason = reading.field, reading.value, reading.reason
     held = fields.get(field)

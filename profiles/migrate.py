@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from importlib.resources import files
-from typing import LiteralString, NamedTuple, cast
+from typing import LiteralString, NamedTuple
 
 import psycopg
 
@@ -29,7 +29,7 @@ class SchemaError(Exception):
 def migrations(packages: Sequence[str] = ("profiles", "identity")) -> list[Migration]:
     """Return all migrations of the packages, in order of their numbers."""
     found = [
-        Migration(int(entry.name[:4]), entry.name.removesuffix(".sql"), cast(LiteralString, entry.read_text("utf-8")))
+        Migration(int(entry.name[:4]), entry.name.removesuffix(".sql"), entry.read_text("utf-8"))
         for package in packages
         for entry in files(package).joinpath("sql", "migrations").iterdir()
         if entry.name.endswith(".sql")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 
 if TYPE_CHECKING:
-    JsonValue: TypeAlias = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
+    JsonValue: TypeAlias = bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"] | None
 else:  # msgspec decodes no type that refers to itself
     JsonValue = Any
 
@@ -57,7 +57,7 @@ HINTS: dict[Reason, str] = {
     Reason.NOT_AN_EMAIL: "Send a complete address, for example ana@shop.example.",
     Reason.NO_COUNTRY_CODE: "Send the number with + and its country code, for example +886912345678.",
     Reason.NOT_A_PHONE: "No telephone number has this form: check its digits and its length.",
-    Reason.UNASSIGNED_NUMBER: "Kept as sent, though no operator is known to use this range; check it for a typing error.",
+    Reason.UNASSIGNED_NUMBER: "Kept as sent, though no operator is known to use this range; check it for typing errors.",
     Reason.NOT_A_DATE: "Send a real date as YYYY-MM-DD, for example 1995-01-31.",
     Reason.NOT_A_TIME: "Send an RFC 3339 time or milliseconds since 1970; the time of arrival was used instead.",
     Reason.NOT_IN_LIST: "Send one of the values that the field table lists, in lower case.",
@@ -111,20 +111,32 @@ class Decision(msgspec.Struct, frozen=True, array_like=True):
 
 
 def storable(text: str) -> str:
-    """Return the text with everything that PostgreSQL refuses (U+0000, surrogates) replaced by U+FFFD."""
-    if text.isascii() and "\x00" not in text:
-        return text
-    return text.encode("utf-8", "replace").decode("utf-8", "replace").replace("\x00", "�")
+    """Return the text with everything that PostgreSQL refuses (U+0000, surrogates) replaced by U+FFFD.
+
+    Two halves that stand side by side are the one character they were cut from.
+    """
+    if text.isascii():
+        return text.replace("\x00", "�")
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").replace("\x00", "�")
 
 
 def cut(value: object) -> str:
-    """Return what was sent as one line for an admin: at most ``RAW_CHARACTERS_MAX`` characters, always storable."""
+    """Return what was sent as one line for an admin: at most ``RAW_CHARACTERS_MAX`` characters, always storable.
+
+    Never raises: a value that neither JSON nor Python can spell out (too deep, too many digits) is shown by its type.
+    """
     text = value if isinstance(value, str) else _as_json(value)
     return storable(text[:RAW_CHARACTERS_MAX])
 
 
 def _as_json(value: object) -> str:
+    if isinstance(value, float):
+        return repr(value)  # JSON would show NaN and the infinities as null
     try:
         return msgspec.json.encode(value).decode()
     except (UnicodeError, TypeError, ValueError, RecursionError, msgspec.MsgspecError):
+        pass
+    try:
         return repr(value)
+    except (ValueError, RecursionError):
+        return f"<{type(value).__name__}>"

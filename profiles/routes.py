@@ -76,7 +76,10 @@ class CustomerRoutes:
         secret = read_bearer(request)
         if secret is None:
             raise Problem(
-                401, "missing_key", "Send a secret key as Authorization: Bearer sk_…", ((b"www-authenticate", b"Bearer"),)
+                401,
+                "missing_key",
+                "Send a secret key as Authorization: Bearer sk_…",
+                ((b"www-authenticate", b"Bearer"),),
             )
         if generation is None:
             generation = (await self._cache.read(())).generation
@@ -266,6 +269,7 @@ def _conditional(request: Request, version: int, body: bytes, variant: str = "")
     tag = b'"%d%s"' % (version, variant.encode())
     headers: HeaderPairs = ((b"etag", tag), _PRIVATE)
     known = request.headers.get(b"if-none-match")
-    if known is not None and (known.strip() == b"*" or tag in [part.strip().removeprefix(b"W/") for part in known.split(b",")]):
+    tags = () if known is None else [part.strip().removeprefix(b"W/") for part in known.split(b",")]
+    if tag in tags or b"*" in tags:
         return Response(304, b"", headers)
     return Response(200, body, (JSON_TYPE, *headers))

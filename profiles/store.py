@@ -267,7 +267,7 @@ def merge_from(row: Sequence[Any]) -> Merge:
     )
 
 
-async def find_merge(database: Database, spreads: Spreads, workspace_id: int, merge_id: str) -> Merge | None:
+async def find_merge(database: Database, workspace_id: int, merge_id: str) -> Merge | None:
     """Return the ledger row with this id, or None."""
     bucket = bucket_of_id(merge_id)
     if bucket is None:

@@ -141,7 +141,7 @@ def _raw(route: str, endpoint: Endpoint) -> ControllerRouterHandler:
     return asgi(route, is_mount=route == CUSTOMERS_PATH, copy_scope=False)(handle)
 
 
-def _problem(request: LitestarRequest[Any, Any, Any], error: Exception) -> LitestarResponse[bytes]:
+def _problem(_: LitestarRequest[Any, Any, Any], error: Exception) -> LitestarResponse[bytes]:
     """Answer every exception of Litestar's own handlers with a problem document."""
     if isinstance(error, Problem):
         response = problem_response(error.status, error.code, error.message, error.headers)
@@ -166,7 +166,7 @@ def to_litestar(response: Response) -> LitestarResponse[bytes]:
 
 async def _leave_with_parent(parent: int) -> None:
     """Stop when the supervisor is gone: an orphan would hold the port against the next start."""
-    while os.getppid() == parent:
+    while os.getppid() == parent:  # noqa: ASYNC110 - the kernel tells nobody; one look a second is cheap
         await asyncio.sleep(PARENT_POLL_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
 
@@ -181,4 +181,3 @@ async def _report(service: Service) -> None:
         metrics.CACHE.labels("hit").inc(service.cache.hits - hits)
         metrics.CACHE.labels("miss").inc(service.cache.misses - misses)
         hits, misses = service.cache.hits, service.cache.misses
-

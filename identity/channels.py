@@ -41,9 +41,9 @@ def is_loopback(origin: str) -> bool:
     """Return whether an origin is of this machine itself."""
     try:
         parts = urlsplit(origin)
-        return parts.scheme in ("http", "https") and parts.hostname in _LOOPBACK_HOSTS and parts.path == ""
     except ValueError:
         return False
+    return parts.scheme in ("http", "https") and parts.hostname in _LOOPBACK_HOSTS and not parts.path
 
 
 def make_write_key() -> str:

@@ -64,7 +64,9 @@ class Intake:
         """Wait until every event taken in is committed or has failed."""
         await self._events.drain()
 
-    async def knows(self, sender: Sender, visitor_id: str | None, customer_id: str, digest: str) -> tuple[bool, int | None]:
+    async def knows(
+        self, sender: Sender, visitor_id: str | None, customer_id: str, digest: str
+    ) -> tuple[bool, int | None]:
         """Return whether the cache is sure that a push says nothing new, and the generation it told in one go."""
         keys = [self._cache.customer_key(sender.workspace_id, customer_id)]
         if visitor_id is not None:
@@ -128,12 +130,12 @@ class Intake:
                 if attempt == ATTEMPTS_MAX - 1 or not (isinstance(error, Conflict) or is_retryable(error)):
                     raise
                 metrics.CONFLICTS.inc()
-                await asyncio.sleep(random.uniform(0, BACK_OFF_SECONDS_MAX))
+                await asyncio.sleep(random.uniform(0, BACK_OFF_SECONDS_MAX))  # noqa: S311 - no secret
                 since = time.monotonic()
             except Unavailable:
                 # Nobody knows whether it was written, so the cache must not go on telling what was there before.
                 if attempted is not None:
-                    await self._cache.forget(self._keys(events, attempted))
+                    await self._cache.forget(self._versions(attempted))
                 raise
             else:
                 await self._tell_cache(events, held, changes, since)
@@ -198,10 +200,10 @@ class Intake:
         if entries:
             await cache.write(entries, since)
 
-    def _keys(self, events: Sequence[Event], changes: Changes) -> list[str]:
-        customers = customers_named(events) | changes.customers.keys()
-        visitors = visitors_named(events) | changes.visitors.keys()
-        return [self._cache.customer_key(*key) for key in customers] + [self._cache.visitor_key(*key) for key in visitors]
+    def _versions(self, changes: Changes) -> list[tuple[str, int]]:
+        cache = self._cache
+        customers = [(cache.customer_key(*key), profile.version) for key, profile in changes.customers.items()]
+        return customers + [(cache.visitor_key(*key), visitor.version) for key, visitor in changes.visitors.items()]
 
 
 def _count(changes: Changes) -> None:

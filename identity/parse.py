@@ -205,9 +205,7 @@ def read_patch(value: object) -> tuple[PatchOperation, ...] | Refusal:
     return tuple(read)
 
 
-def _envelope(
-    members: Members, sender: Sender, received_at: int, name: str, visitor_id: str | None
-) -> dict[str, Any]:
+def _envelope(members: Members, sender: Sender, received_at: int, name: str, visitor_id: str | None) -> dict[str, Any]:
     notes: list[Reading] = []
     if visitor_id is None:
         sent = _value(members, "visitor_id")

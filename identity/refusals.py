@@ -21,13 +21,13 @@ class Refusal(StrEnum):
 REFUSAL_HINTS: dict[Refusal, str] = {
     Refusal.TRACKING_DISABLED: "Website tracking is off for this channel: turn it on to have its events taken.",
     Refusal.MISSING_CUSTOMER_ID: "Send the member's own id as customer_id (customerId); without one it is nobody.",
-    Refusal.INVALID_CUSTOMER_ID: "Send customer_id as a text of 1 to 254 characters, none a control character, or a number.",
+    Refusal.INVALID_CUSTOMER_ID: "Send customer_id as a text of 1 to 254 characters without control characters.",
     Refusal.BLOCKED_CUSTOMER_ID: "This customer_id is a placeholder that stands for nobody: send the member's own id.",
     Refusal.UNVERIFIED_IDENTITY: "This channel takes signed identities only: send a valid identity_token.",
     Refusal.ERASED_CUSTOMER: "This customer was erased; nothing about the person is taken any more.",
     Refusal.MISSING_VISITOR_ID: "This event acts on a visitor: send a visitor_id.",
     Refusal.INVALID_PATCH: "The patch was not applied: each operation needs a type of set or unset, and a path.",
-    Refusal.NOT_CURRENT_CUSTOMER: "The event names another customer than the visitor's current one; no profile was changed.",
+    Refusal.NOT_CURRENT_CUSTOMER: "The event names someone other than the visitor's current customer; nothing changed.",
     Refusal.UNKNOWN_EVENT: "No event has this type; see the list of events.",
 }
 

@@ -319,7 +319,8 @@ class _Batch:
         if profile and is_unchanged(event, profile.digest, visitor.customer_id if visitor else None):
             return
         fact = self.identification(event, visitor, customer_id) if visitor else None
-        self.merge(event, customer_id, read_fields(event), Policy.OVERWRITE, digest=event.digest, links=fact is not None)
+        readings = read_fields(event)
+        self.merge(event, customer_id, readings, Policy.OVERWRITE, digest=event.digest, links=fact is not None)
         if visitor and fact:
             self.link(event, visitor, fact)
 
@@ -510,5 +511,3 @@ class _Batch:
     def visitor(self, event: Event) -> Visitor:
         key = (event.sender.workspace_id, str(event.visitor_id))
         return self.changes.visitors.get(key) or self.held.visitors.get(key) or Visitor(visitor_id=key[1])
-
-

@@ -280,4 +280,3 @@ def _preview(outcome: Outcome) -> Preview:
         linked=any(f.applied and f.customer_id is not None for f in outcome.facts),
         decisions=[decision_view(d) for m in outcome.merges if m is own for d in m.decisions],
     )
-

@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from profiles.remarks import storable
+
 DEPTH_MAX = 64
 """Levels of nesting that are read; a deeper value reads as ``true``, which no text field takes."""
 INTEGER_DIGITS_MAX = 300
@@ -20,7 +22,8 @@ Members = dict[str, msgspec.Raw]
 _object = msgspec.json.Decoder(Members)
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 _any = msgspec.json.Decoder(object)
-_TOKEN = re.compile(r'"(?:[^"\\]+|\\.)*"|[\[\]{}]', re.DOTALL)
+# Possessive, and content without the closing quote: an unterminated text must not be tried in every other way.
+_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _FAULTS = (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError)
 
 
@@ -30,7 +33,7 @@ def read_object(body: bytes) -> Members | None:
         return _object.decode(body)
     except _FAULTS:
         value = _read_damaged(body)
-    return {name: _raw(member) for name, member in value.items()} if isinstance(value, dict) else None
+    return {storable(name): _raw(member) for name, member in value.items()} if isinstance(value, dict) else None
 
 
 def read_array(raw: bytes) -> list[msgspec.Raw] | None:
@@ -51,7 +54,10 @@ def read_value(raw: bytes) -> object:
 
 
 def _raw(value: object) -> msgspec.Raw:
-    return msgspec.Raw(json.dumps(value).encode())
+    try:
+        return msgspec.Raw(json.dumps(value).encode())
+    except RecursionError:  # just shallow enough to be read
+        return msgspec.Raw(b"true")
 
 
 def _read_damaged(body: bytes) -> Any:

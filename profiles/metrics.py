@@ -18,9 +18,7 @@ DECISIONS = Counter("identity_decisions", "Fields decided, by verdict.", ["verdi
 BATCHES = Counter("identity_batches", "Batches committed.")
 CONFLICTS = Counter("identity_conflicts", "Batches decided anew because another writer was faster.")
 CACHE = Counter("identity_cache", "Cache look-ups, by result.", ["result"])
-CACHE_AVAILABLE = Gauge(
-    "identity_cache_available", "Workers that reach the cache.", multiprocess_mode="livesum"
-)
+CACHE_AVAILABLE = Gauge("identity_cache_available", "Workers that reach the cache.", multiprocess_mode="livesum")
 WAITING = Gauge("identity_waiting", "Events that wait for their batch.", multiprocess_mode="livesum")
 
 
@@ -44,5 +42,5 @@ def exposition(multiprocess_dir: str | None) -> bytes:
     if multiprocess_dir is None:
         return generate_latest()
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=multiprocess_dir)
+    MultiProcessCollector(registry, path=multiprocess_dir)  # type: ignore[no-untyped-call]
     return generate_latest(registry)

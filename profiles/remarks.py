@@ -57,7 +57,7 @@ HINTS: dict[Reason, str] = {
     Reason.NOT_AN_EMAIL: "Send a complete address, for example ana@shop.example.",
     Reason.NO_COUNTRY_CODE: "Send the number with + and its country code, for example +886912345678.",
     Reason.NOT_A_PHONE: "No telephone number has this form: check its digits and its length.",
-    Reason.UNASSIGNED_NUMBER: "Kept as sent, though no operator is known to use this range; check it for typing errors.",
+    Reason.UNASSIGNED_NUMBER: "Kept as sent, though no operator is known to use this range; check it for a typo.",
     Reason.NOT_A_DATE: "Send a real date as YYYY-MM-DD, for example 1995-01-31.",
     Reason.NOT_A_TIME: "Send an RFC 3339 time or milliseconds since 1970; the time of arrival was used instead.",
     Reason.NOT_IN_LIST: "Send one of the values that the field table lists, in lower case.",

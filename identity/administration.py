@@ -1,0 +1,339 @@
+"""Channels and secret keys made, changed and withdrawn: what the admin API and the command line have in common.
+
+Each change is one transaction that takes the next generation with it. Whoever makes one tells the cache that generation
+after the commit (``Access.announce``, or ``tell``), so that every worker obeys with its next request.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from urllib.parse import urlsplit
+from uuid import UUID, uuid4
+
+import msgspec
+
+from identity.channels import LOOPBACK, make_write_key
+from identity.events.identity import OnSignOut
+from profiles.access import Scope, hash_of, make_secret
+from profiles.cache import Cache
+from profiles.clock import to_text
+from profiles.database import Connection, statement
+from profiles.fields import read_text
+from profiles.remarks import Reason
+
+NAME_CHARACTERS_MAX = 100
+ORIGINS_MAX = 50
+ORIGIN_CHARACTERS_MAX = 255
+ROWS_MAX = 1000
+"""Channels or keys in one list, the newest."""
+
+
+class Invalid(Exception):
+    """What was asked for cannot be; ``code`` and ``message`` tell the person why, nothing was changed."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class ChannelView(msgspec.Struct, frozen=True):
+    """A channel, as admins see it. The write key is public: it stands in the website."""
+
+    channel_id: str
+    name: str
+    write_key: str
+    website_tracking: bool
+    origins: list[str]
+    on_sign_out: str
+    created_at: str
+    revoked_at: str | None
+
+
+class KeyView(msgspec.Struct, frozen=True):
+    """A secret key, as admins see it: ``hint`` is its last characters, the key itself is not kept."""
+
+    key_id: str
+    name: str
+    scopes: list[str]
+    hint: str
+    created_at: str
+    revoked_at: str | None
+
+
+class CreatedKeyView(msgspec.Struct, frozen=True):
+    """A secret key that was just made. ``secret_key`` is shown this once."""
+
+    key_id: str
+    name: str
+    scopes: list[str]
+    hint: str
+    created_at: str
+    revoked_at: str | None
+    secret_key: str
+
+
+def read_name(value: object) -> str:
+    """Return the name of a channel or key.
+
+    Raises:
+        Invalid: it is no text of 1 to 100 characters, or holds control characters.
+    """
+    name = read_text(value, NAME_CHARACTERS_MAX)
+    if isinstance(name, Reason) or not name:
+        raise Invalid("invalid_name", f"A name is a text of 1 to {NAME_CHARACTERS_MAX} characters.")
+    return name
+
+
+def read_origins(value: object) -> list[str]:
+    """Return origins as browsers send them, for example "https://shop.example", each once; ``loopback`` stands for
+    every port of this machine.
+
+    Raises:
+        Invalid: one is no origin (a path, a wildcard, no scheme), or they are too many.
+    """
+    if not isinstance(value, list | tuple) or len(value) > ORIGINS_MAX:
+        raise Invalid("invalid_origins", f"Origins are a list of at most {ORIGINS_MAX}.")
+    return list(dict.fromkeys(_read_origin(origin) for origin in value))
+
+
+def _read_origin(value: object) -> str:
+    wrong = Invalid(
+        "invalid_origins",
+        f'Each origin is a scheme and a host as browsers send them, like "https://shop.example", or "{LOOPBACK}".',
+    )
+    if (
+        not isinstance(value, str)
+        or len(value) > ORIGIN_CHARACTERS_MAX
+        or not value.isascii()
+        or not value.isprintable()
+    ):
+        raise wrong
+    if value == LOOPBACK:
+        return value
+    try:
+        parts = urlsplit(value)
+        port, host = parts.port, parts.hostname
+    except ValueError:
+        raise wrong from None
+    # Browsers leave the usual port out and write the host in lower case; anything else would never match.
+    usual = {"http": 80, "https": 443}.get(parts.scheme, 0)
+    shown = f"[{host}]" if host and ":" in host else host
+    origin = f"{parts.scheme}://{shown}" if port in (None, usual) else f"{parts.scheme}://{shown}:{port}"
+    if (
+        not usual
+        or not host
+        or "*" in host
+        or " " in host
+        or value.lower().rstrip("/") not in (origin, f"{origin}:{usual}")
+    ):
+        raise wrong
+    return origin
+
+
+def read_on_sign_out(value: object) -> str:
+    """Return what a sign-out does on a channel.
+
+    Raises:
+        Invalid: it is neither forget nor keep.
+    """
+    if value not in tuple(OnSignOut):
+        raise Invalid("invalid_on_sign_out", "on_sign_out is forget or keep.")
+    return str(value)
+
+
+def read_scopes(value: object) -> list[str]:
+    """Return the scopes of a key, in their own order.
+
+    Raises:
+        Invalid: there is none, or one is unknown.
+    """
+    known = [str(scope) for scope in Scope]
+    if not isinstance(value, list | tuple) or not value or not all(isinstance(s, str) and s in known for s in value):
+        raise Invalid("invalid_scopes", f"Scopes are a list of one or more of: {', '.join(known)}.")
+    return [scope for scope in known if scope in value]
+
+
+def read_uuid(value: str) -> str | None:
+    """Return the id as PostgreSQL compares it, or None for what is no UUID."""
+    try:
+        return str(UUID(value))
+    except ValueError:
+        return None
+
+
+async def list_channels(connection: Connection, workspace_id: int, channel_id: str | None = None) -> list[ChannelView]:
+    """Return the channels of a workspace, revoked ones included, newest first, or the one with this id."""
+    parameters = {"workspace_id": workspace_id, "channel_id": channel_id, "rows_max": ROWS_MAX}
+    cursor = await connection.execute(statement("identity", "list_channels"), parameters)
+    return [
+        ChannelView(found_id, name, write_key, tracking, list(origins), on_sign_out, to_text(created), _text(revoked))
+        for found_id, name, write_key, tracking, origins, on_sign_out, created, revoked in await cursor.fetchall()
+    ]
+
+
+async def find_channel(connection: Connection, workspace_id: int, channel_id: str) -> ChannelView | None:
+    """Return one channel of a workspace, or None."""
+    known = read_uuid(channel_id)
+    return next(iter(await list_channels(connection, workspace_id, known)), None) if known else None
+
+
+async def create_channel(
+    connection: Connection,
+    workspace_id: int,
+    *,
+    name: object,
+    origins: object = (),
+    website_tracking: bool = True,
+    on_sign_out: object = "forget",
+    now: int,
+) -> tuple[ChannelView, int]:
+    """Make a channel with a new write key; return it and the generation to tell.
+
+    Raises:
+        Invalid: the name, the origins or the policy cannot be.
+    """
+    channel_id = str(uuid4())
+    parameters = {
+        "channel_id": channel_id,
+        "workspace_id": workspace_id,
+        "name": read_name(name),
+        "write_key": make_write_key(),
+        "website_tracking": website_tracking,
+        "origins": read_origins(origins),
+        "on_sign_out": read_on_sign_out(on_sign_out),
+        "now": to_text(now),
+    }
+    async with connection.transaction():
+        await connection.execute(statement("identity", "insert_channel"), parameters)
+        made = await list_channels(connection, workspace_id, channel_id)
+        return made[0], await advance(connection)
+
+
+async def change_channel(
+    connection: Connection,
+    workspace_id: int,
+    channel_id: str,
+    *,
+    name: object | None = None,
+    origins: object | None = None,
+    website_tracking: bool | None = None,
+    on_sign_out: object | None = None,
+) -> tuple[ChannelView, int] | None:
+    """Change what is given and return the channel and the generation to tell; None if no such channel is in force.
+
+    Raises:
+        Invalid: the name, the origins or the policy cannot be.
+    """
+    parameters = {
+        "name": None if name is None else read_name(name),
+        "origins": None if origins is None else read_origins(origins),
+        "website_tracking": website_tracking,
+        "on_sign_out": None if on_sign_out is None else read_on_sign_out(on_sign_out),
+        "revoked_at": None,
+    }
+    return await _update_channel(connection, workspace_id, channel_id, parameters)
+
+
+async def revoke_channel(
+    connection: Connection, workspace_id: int, channel_id: str, *, now: int
+) -> tuple[ChannelView, int] | None:
+    """Put a channel out of force for good and return it and the generation to tell; None if there is none.
+
+    One that was revoked before stays as it is.
+    """
+    parameters = dict.fromkeys(("name", "origins", "website_tracking", "on_sign_out"))
+    changed = await _update_channel(connection, workspace_id, channel_id, {**parameters, "revoked_at": to_text(now)})
+    if changed is not None:
+        return changed
+    async with connection.transaction():
+        channel = await find_channel(connection, workspace_id, channel_id)
+        return (channel, await advance(connection)) if channel else None
+
+
+async def _update_channel(
+    connection: Connection, workspace_id: int, channel_id: str, changes: Mapping[str, object]
+) -> tuple[ChannelView, int] | None:
+    known = read_uuid(channel_id)
+    if known is None:
+        return None
+    async with connection.transaction():
+        parameters = {**changes, "workspace_id": workspace_id, "channel_id": known}
+        cursor = await connection.execute(statement("identity", "change_channel"), parameters)
+        if await cursor.fetchone() is None:
+            return None
+        changed = await list_channels(connection, workspace_id, known)
+        return changed[0], await advance(connection)
+
+
+async def list_keys(connection: Connection, workspace_id: int) -> list[KeyView]:
+    """Return the secret keys of a workspace, revoked ones included, newest first."""
+    parameters = {"workspace_id": workspace_id, "rows_max": ROWS_MAX}
+    cursor = await connection.execute(statement("profiles", "list_keys"), parameters)
+    return [
+        KeyView(key_id, name, _scopes(scopes), hint, to_text(created), _text(revoked))
+        for key_id, name, scopes, hint, created, revoked in await cursor.fetchall()
+    ]
+
+
+async def create_key(
+    connection: Connection, workspace_id: int, *, name: object, scopes: object, now: int
+) -> tuple[CreatedKeyView, int]:
+    """Make a secret key; return it with the secret, which is kept nowhere, and the generation to tell.
+
+    Raises:
+        Invalid: the name or the scopes cannot be.
+    """
+    secret = make_secret()
+    key = CreatedKeyView(str(uuid4()), read_name(name), read_scopes(scopes), secret[-4:], to_text(now), None, secret)
+    parameters = {
+        "key_id": key.key_id,
+        "workspace_id": workspace_id,
+        "name": key.name,
+        "scopes": key.scopes,
+        "secret_hash": hash_of(secret),
+        "hint": key.hint,
+        "now": key.created_at,
+    }
+    async with connection.transaction():
+        await connection.execute(statement("profiles", "insert_key"), parameters)
+        return key, await advance(connection)
+
+
+async def revoke_key(connection: Connection, workspace_id: int, key_id: str, *, now: int) -> tuple[str, int] | None:
+    """Put a key out of force for good and return its id and the generation to tell; None if there is none.
+
+    One that was revoked before stays as it is.
+    """
+    known = read_uuid(key_id)
+    if known is None:
+        return None
+    async with connection.transaction():
+        parameters = {"workspace_id": workspace_id, "key_id": known, "now": to_text(now)}
+        cursor = await connection.execute(statement("profiles", "revoke_key"), parameters)
+        if await cursor.fetchone() is None:
+            return None
+        return known, await advance(connection)
+
+
+async def advance(connection: Connection) -> int:
+    """Take the next generation, as the last statement of the transaction that changed something."""
+    row = await (await connection.execute(statement("profiles", "advance_generation"))).fetchone()
+    assert row is not None, "a migrated store has its one row"
+    return int(row[0])
+
+
+async def tell(cache: Cache, generation: int, since: float) -> bool:
+    """Tell running workers a generation, after the commit; False if the cache could not be told.
+
+    ``since`` is ``time.monotonic()`` before the transaction. Workers that were not told notice all the same, once the
+    cache's entry has expired (``profiles.cache.CACHE_SECONDS_MAX``).
+    """
+    return await cache.write([(cache.generation_key(), generation, b"")], since)
+
+
+def _scopes(scopes: Iterable[str]) -> list[str]:
+    held: Sequence[str] = list(scopes)
+    return [str(scope) for scope in Scope if scope in held]
+
+
+def _text(milliseconds: int | None) -> str | None:
+    return None if milliseconds is None else to_text(milliseconds)

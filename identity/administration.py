@@ -160,9 +160,19 @@ def read_uuid(value: str) -> str | None:
         return None
 
 
-async def list_channels(connection: Connection, workspace_id: int, channel_id: str | None = None) -> list[ChannelView]:
-    """Return the channels of a workspace, revoked ones included, newest first, or the one with this id."""
-    parameters = {"workspace_id": workspace_id, "channel_id": channel_id, "rows_max": ROWS_MAX}
+async def list_channels(
+    connection: Connection,
+    workspace_id: int,
+    channel_id: str | None = None,
+    *,
+    after: str | None = None,
+    rows_max: int = ROWS_MAX,
+) -> list[ChannelView]:
+    """Return the channels of a workspace, revoked ones included, newest first, or the one with this id.
+
+    ``after`` is the id of the last one already seen.
+    """
+    parameters = {"workspace_id": workspace_id, "channel_id": channel_id, "after": after, "rows_max": rows_max}
     cursor = await connection.execute(statement("identity", "list_channels"), parameters)
     return [
         ChannelView(found_id, name, write_key, tracking, list(origins), on_sign_out, to_text(created), _text(revoked))
@@ -264,9 +274,19 @@ async def _update_channel(
         return changed[0], await advance(connection)
 
 
-async def list_keys(connection: Connection, workspace_id: int) -> list[KeyView]:
-    """Return the secret keys of a workspace, revoked ones included, newest first."""
-    parameters = {"workspace_id": workspace_id, "rows_max": ROWS_MAX}
+async def list_keys(
+    connection: Connection,
+    workspace_id: int,
+    key_id: str | None = None,
+    *,
+    after: str | None = None,
+    rows_max: int = ROWS_MAX,
+) -> list[KeyView]:
+    """Return the secret keys of a workspace, revoked ones included, newest first, or the one with this id.
+
+    ``after`` is the id of the last one already seen.
+    """
+    parameters = {"workspace_id": workspace_id, "key_id": key_id, "after": after, "rows_max": rows_max}
     cursor = await connection.execute(statement("profiles", "list_keys"), parameters)
     return [
         KeyView(key_id, name, _scopes(scopes), hint, to_text(created), _text(revoked))

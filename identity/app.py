@@ -14,24 +14,28 @@ from litestar.exceptions import HTTPException
 from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 
 from identity import identifications
+from identity.admin import admin_handlers
 from identity.channels import Channels
+from identity.docs import docs_handlers
 from identity.intake import Intake
 from identity.logs import configure_logging
 from identity.operations import OperationRoutes
-from identity.refusals import Refusal
 from identity.routes import EventRoutes, now_milliseconds
 from identity.settings import Settings, load
-from identity.visitors import read_customer_id, read_visitor_id
+from identity.visitor_routes import VISITORS_PATH, VisitorRoutes
+from identity.visitors import read_known_customer_id, read_visitor_id
 from profiles import metrics, migrate
 from profiles.access import Access
 from profiles.cache import Cache
-from profiles.database import Connection, Database
-from profiles.http import Endpoint, Problem, Response, asgi_app, log_fault, problem_response
+from profiles.coalesce import Overloaded
+from profiles.database import Connection, Database, Unavailable
+from profiles.http import Endpoint, Problem, Response, asgi_app, busy, log_fault, problem_response
 from profiles.routes import CUSTOMERS_PATH, CustomerRoutes
 from profiles.store import Spreads
 
 PARENT_POLL_SECONDS = 1.0
 """How soon a worker notices that its supervisor was killed."""
+_MOUNTED = (CUSTOMERS_PATH, VISITORS_PATH)
 
 
 class Service:
@@ -50,6 +54,7 @@ class Service:
         self.customers = CustomerRoutes(
             self.database, self.cache, self.access, self.spreads, read_known_customer_id, self.find_by_visitor
         )
+        self.visitors = VisitorRoutes(self.database, self.access, self.spreads)
         self.operations = OperationRoutes(self.database, self.cache, settings.metrics_dir)
 
     async def find_by_visitor(
@@ -74,12 +79,6 @@ class Service:
         await self.intake.drain()
         await self.cache.close()
         await self.database.close()
-
-
-def read_known_customer_id(value: object) -> str | None:
-    """Return the id of a customer as it may be held, or None for what no customer can have."""
-    customer_id = read_customer_id(value, frozenset())
-    return None if isinstance(customer_id, Refusal) else customer_id
 
 
 def create() -> Litestar:
@@ -108,7 +107,7 @@ def build(service: Service) -> Litestar:
             await service.close()
 
     return Litestar(
-        route_handlers=[*_raw_handlers(service)],
+        route_handlers=[*_raw_handlers(service), *admin_handlers(service), *docs_handlers()],
         lifespan=[lifespan],
         openapi_config=None,
         exception_handlers={Exception: _problem},
@@ -124,6 +123,7 @@ def _raw_handlers(service: Service) -> list[ControllerRouterHandler]:
         "/api/v1/validate/authenticate": service.events.validate_authenticate,
         "/api/v1/validate/events": service.events.validate_events,
         CUSTOMERS_PATH: service.customers.dispatch,
+        VISITORS_PATH: service.visitors.dispatch,
         "/livez": service.operations.livez,
         "/readyz": service.operations.readyz,
         "/metrics": service.operations.metrics,
@@ -138,13 +138,15 @@ def _raw(route: str, endpoint: Endpoint) -> ControllerRouterHandler:
         await app(scope, receive, send)
 
     # Mounted, since Litestar finds no ASGI function behind a path parameter.
-    return asgi(route, is_mount=route == CUSTOMERS_PATH, copy_scope=False)(handle)
+    return asgi(route, is_mount=route in _MOUNTED, copy_scope=False)(handle)
 
 
 def _problem(_: LitestarRequest[Any, Any, Any], error: Exception) -> LitestarResponse[bytes]:
     """Answer every exception of Litestar's own handlers with a problem document."""
     if isinstance(error, Problem):
         response = problem_response(error.status, error.code, error.message, error.headers)
+    elif isinstance(error, Overloaded | Unavailable):
+        response = busy()
     elif isinstance(error, HTTPException) and error.status_code < 500:
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
         message = {404: "There is nothing at this address.", 405: "Not with this method."}.get(

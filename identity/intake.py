@@ -19,7 +19,7 @@ import psycopg
 
 from identity import identifications
 from identity.events.identity import Event, Sender
-from identity.resolve import Changes, Held, Outcome, customers_named, decide, missing, visitors_named
+from identity.resolve import Changes, Held, Outcome, customers_named, decide, missing, seen_key, visitors_named
 from profiles import metrics, store
 from profiles.cache import Cache
 from profiles.clock import make_id
@@ -147,7 +147,7 @@ class Intake:
         database, spreads = self._database, self._spreads
         visitor_rows = spreads.key_rows(visitors_named(events))
         customer_rows = spreads.key_rows(customers_named(events))
-        seen_rows = spreads.key_rows({(e.sender.workspace_id, e.event_id) for e in events if e.event_id is not None})
+        seen_rows = spreads.key_rows({key for key in map(seen_key, events) if key is not None})
         async with connection.pipeline():
             visitors = await identifications.query_visitors(connection, database, visitor_rows)
             customers = await store.query_customers(connection, database, customer_rows)

@@ -157,6 +157,13 @@ def _names(event: Event, customer_id: str | Refusal | None) -> bool:
     return event.customer == customer_id and customer_id is not None and not isinstance(customer_id, Refusal)
 
 
+def seen_key(event: Event) -> Key | None:
+    """Return what a retry of the event is known by: its id, as its own channel gives ids; None if it has none."""
+    if event.event_id is None:
+        return None
+    return event.sender.workspace_id, f"{event.sender.channel_id or event.sender.source}:{event.event_id}"
+
+
 def missing(events: Sequence[Event], held: Held) -> Missing:
     """Return what ``decide`` needs besides: customers whom a visitor leaves, and histories for late events."""
     customers: set[Key] = set()
@@ -282,7 +289,7 @@ class _Batch:
 
     def outcome_of(self, event: Event) -> Outcome:
         reason = find_refusal(event)
-        seen = (event.sender.workspace_id, event.event_id) if event.event_id is not None else None
+        seen = seen_key(event)
         if reason is None and seen and (seen in self.held.seen or seen in self.changes.seen):
             return Outcome(unchanged=True)
         if reason is None:

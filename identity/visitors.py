@@ -52,6 +52,12 @@ def read_customer_id(value: object, blocked: frozenset[str] = BLOCKED_IDS) -> st
     return Refusal.BLOCKED_CUSTOMER_ID if is_blocked(text, blocked) else text
 
 
+def read_known_customer_id(value: object) -> str | None:
+    """Return the id of a customer as it may be held, or None for what no customer can have."""
+    customer_id = read_customer_id(value, frozenset())
+    return None if isinstance(customer_id, Refusal) else customer_id
+
+
 def read_visitor_id(value: object) -> str | None:
     """Return the visitor id as it is held, or None for what names no browser.
 

@@ -5,6 +5,7 @@ generation as the cache tells it, or as PostgreSQL does where the cache can't; w
 it. So a revoked key is refused by the next request of every worker on every host.
 """
 
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
@@ -14,11 +15,14 @@ from secrets import token_urlsafe
 import msgspec
 
 from profiles.cache import Cache
-from profiles.coalesce import Coalescer
-from profiles.database import Connection, Database, statement
+from profiles.coalesce import Coalescer, Overloaded
+from profiles.database import Connection, Database, Unavailable, statement
+from profiles.http import Problem, Request
 from profiles.store import Spreads
+from profiles.views import read_bearer
 
 SECRET_PREFIX = "sk_"  # noqa: S105 - what all secrets begin with
+_BEARER = ((b"www-authenticate", b"Bearer"),)
 
 
 class Scope(StrEnum):
@@ -75,6 +79,27 @@ class Access:
         """Return the key that a secret belongs to, as of the snapshot."""
         return self._keys.get(hash_of(secret))
 
+    async def authorize(self, request: Request, scope: Scope, generation: int | None = None) -> SecretKey:
+        """Return the key of a request, whose scope was checked.
+
+        ``generation`` is what the cache told in a read made for this very request, if there was one.
+
+        Raises:
+            Problem: 401, no key in force; 403, not its scope.
+        """
+        secret = read_bearer(request)
+        if secret is None:
+            raise Problem(401, "missing_key", "Send a secret key as Authorization: Bearer sk_…", _BEARER)
+        if generation is None:
+            generation = (await self._cache.read(())).generation
+        await self.confirm(generation)
+        key = self.find_key(secret)
+        if key is None:
+            raise Problem(401, "unknown_key", "No key in force is this one.", _BEARER)
+        if scope not in key.scopes:
+            raise Problem(403, "missing_scope", f"This key does not have the scope {scope}.")
+        return key
+
     async def confirm(self, told: int | None) -> bool:
         """Make sure that the snapshot is the present one; return whether it had to be taken anew.
 
@@ -87,6 +112,9 @@ class Access:
             return False
         before = self.generation
         await self._confirmations.submit(None)
+        if told is not None and told > self.generation:
+            # Left by a database that was restored to an earlier day, or junk: the fence would keep the truth out.
+            await self._cache.forget([(self._cache.generation_key(), told)])
         return self.generation != before
 
     async def _ask_database(self, callers: Sequence[None]) -> list[int]:
@@ -125,4 +153,7 @@ class Access:
     async def announce(self, generation: int, since: float) -> None:
         """Tell the other workers, once the transaction is committed and before the caller is answered."""
         await self._cache.write([(self._cache.generation_key(), generation, b"")], since)
-        await self.confirm(None)
+        # Only to be ready for the next request, which would ask by itself: the change is committed, so no failure here
+        # may make it look undone.
+        with contextlib.suppress(Unavailable, Overloaded):
+            await self.confirm(None)

@@ -67,30 +67,6 @@ class CustomerRoutes:
         self._find_by_visitor = find_by_visitor
         self._lookups: Coalescer[Key, Looked | None] = Coalescer(self._look_up)
 
-    async def authorize(self, request: Request, scope: Scope, generation: int | None = None) -> SecretKey:
-        """Return the key of a request, whose scope was checked.
-
-        Raises:
-            Problem: 401, no key in force; 403, not its scope.
-        """
-        secret = read_bearer(request)
-        if secret is None:
-            raise Problem(
-                401,
-                "missing_key",
-                "Send a secret key as Authorization: Bearer sk_…",
-                ((b"www-authenticate", b"Bearer"),),
-            )
-        if generation is None:
-            generation = (await self._cache.read(())).generation
-        await self._access.confirm(generation)
-        key = self._access.find_key(secret)
-        if key is None:
-            raise Problem(401, "unknown_key", "No key in force is this one.", ((b"www-authenticate", b"Bearer"),))
-        if scope not in key.scopes:
-            raise Problem(403, "missing_scope", f"This key does not have the scope {scope}.")
-        return key
-
     async def dispatch(self, request: Request) -> Response:
         """Everything below ``/api/v1/customers``; ids are read from the path as it was sent, percent-encoded."""
         raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
@@ -118,7 +94,7 @@ class CustomerRoutes:
         secret = read_bearer(request)
         hint = self._access.find_key(secret) if secret else None
         if hint is None or customer_id is None or include is not None:
-            key = await self.authorize(request, Scope.PROFILES_READ)
+            key = await self._access.authorize(request, Scope.PROFILES_READ)
             return await self._answer(request, await self._find(key, customer_id), include)
         # The cache is asked for the answer and for the generation in one go; the key counts only if both agree.
         keys = [
@@ -126,14 +102,14 @@ class CustomerRoutes:
             self._cache.profile_key(hint.workspace_id, customer_id),
         ]
         (customer, answer), generation = await self._cache.read(keys)
-        key = await self.authorize(request, Scope.PROFILES_READ, generation)
+        key = await self._access.authorize(request, Scope.PROFILES_READ, generation)
         if customer and answer and customer.version == answer.version and key.workspace_id == hint.workspace_id:
             return _conditional(request, customer.version, answer.payload)
         return await self._answer(request, await self._find(key, customer_id), None)
 
     async def lookup(self, request: Request) -> Response:
         """``POST /api/v1/customers/lookup``: one result per input, in order."""
-        key = await self.authorize(request, Scope.PROFILES_READ)
+        key = await self._access.authorize(request, Scope.PROFILES_READ)
         kind, inputs = _read_inputs(await request.body(LOOKUP_BYTES_MAX))
 
         async def work(connection: Connection) -> list[LookupResult]:

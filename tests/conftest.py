@@ -1,4 +1,4 @@
-"""Real servers for every test: those of IDENTITY_TEST_DATABASE_URL and IDENTITY_TEST_REDIS_URL, or the embedded ones."""
+"""Real servers for every test: IDENTITY_TEST_DATABASE_URL and IDENTITY_TEST_REDIS_URL, or the embedded ones."""
 
 import os
 import tempfile

@@ -1,7 +1,7 @@
 """Pure: JSON as it really arrives. Whatever one value is, the values beside it are read.
 
-msgspec is fast and strict: invalid UTF-8, half a surrogate pair, NaN, 1e400 or deep nesting anywhere make it refuse
-the whole text. So values stay raw until their own reader sees them, and what msgspec refuses is read again by the
+msgspec is fast and strict: invalid UTF-8, half a surrogate pair, a bare line end in a text, NaN, 1e400 or deep nesting
+anywhere make it refuse the whole text. So values stay raw until their own reader sees them, and what msgspec refuses is read again by the
 standard library, with the damage kept to the one value.
 """
 
@@ -64,15 +64,20 @@ def _read_damaged(body: bytes) -> Any:
     """Return the value of a text that msgspec refused; None if it is no JSON even with forbearance."""
     text = bytes(body).decode("utf-8", "replace").lstrip("\ufeff")
     try:
-        return json.loads(text, parse_int=_read_integer)
+        return _loads(text)
     except RecursionError:
         pass
     except ValueError:
         return None
     try:
-        return json.loads(_cut_depth(text), parse_int=_read_integer)
+        return _loads(_cut_depth(text))
     except (ValueError, RecursionError):
         return None
+
+
+def _loads(text: str) -> Any:
+    # Not strict: bodies put together by hand have line ends within texts, and each field's reader sees to them.
+    return json.loads(text, parse_int=_read_integer, strict=False)
 
 
 def _read_integer(digits: str) -> int | float:

@@ -294,7 +294,9 @@ class _House:
         directory = self._open(fresh, os.O_RDONLY | os.O_DIRECTORY)
         command: list[str | Path] = [initdb, "-D", _reference(directory, fresh)]
         command += ["--username=identity", "--auth=trust", "--encoding=UTF8"]
-        if not any(self._run([*command, f"--locale={locale}"], [directory]) for locale in ("C.UTF-8", "C")):
+        # The first that this version (syncfs: 17, Linux) and this system (C.UTF-8) know.
+        ways = (["--locale=C.UTF-8", "--sync-method=syncfs"], ["--locale=C.UTF-8"], ["--locale=C"])
+        if not any(self._run([*command, *way], [directory]) for way in ways):
             raise EmbeddedError(f"initdb failed. The end of {self.data_dir / 'servers.log'}:\n{self._log_end()}")
         fresh.rename(self.pgdata)
         os.fsync(self._open(self.data_dir, os.O_RDONLY))  # or a loss of power could take the name back, and all with it

@@ -64,7 +64,9 @@ class _MergeRow(msgspec.Struct, frozen=True):
     decisions: tuple[Decision, ...]
 
 
-class _CustomerRow(msgspec.Struct, frozen=True):
+class CustomerRow(msgspec.Struct, frozen=True):
+    """A profile as it is written, with what it is looked up by."""
+
     bucket: int
     workspace_id: int
     customer_id: str
@@ -186,7 +188,7 @@ async def save(
 ) -> Writes:
     """Send the ledger rows, the profiles they fold to, and the links, in that order."""
     merge_rows = [_merge_row(spreads, workspace_id, merge) for workspace_id, merge in merges]
-    customer_rows = [_customer_row(spreads, workspace_id, profile) for (workspace_id, _), profile in customers.items()]
+    customer_rows = [customer_row(spreads, workspace_id, profile) for (workspace_id, _), profile in customers.items()]
     writes = await write_rows(connection, database, "profiles", "insert_merges", merge_rows)
     writes += await write_rows(connection, database, "profiles", "save_customers", customer_rows)
     writes += await write_rows(connection, database, "profiles", "save_pairs", pairs)
@@ -202,7 +204,7 @@ def _merge_row(spreads: Spreads, workspace_id: int, merge: Merge) -> _MergeRow:
         merge_id=merge.merge_id,
         is_link=merge.is_link,
         created_customer=merge.created_customer,
-        skipped=any(d.verdict in _SKIPPED for d in merge.decisions),
+        skipped=has_skipped(merge),
         policy=merge.policy,
         source=merge.source,
         event=merge.event,
@@ -216,9 +218,15 @@ def _merge_row(spreads: Spreads, workspace_id: int, merge: Merge) -> _MergeRow:
     )
 
 
-def _customer_row(spreads: Spreads, workspace_id: int, profile: Profile) -> _CustomerRow:
+def has_skipped(merge: Merge) -> bool:
+    """Return whether any value of the merge lost or was unusable, which is what admins look for."""
+    return any(decision.verdict in _SKIPPED for decision in merge.decisions)
+
+
+def customer_row(spreads: Spreads, workspace_id: int, profile: Profile) -> CustomerRow:
+    """Return the row of a profile."""
     fields = profile.fields
-    return _CustomerRow(
+    return CustomerRow(
         bucket=spreads.bucket(workspace_id, profile.customer_id),
         workspace_id=workspace_id,
         customer_id=profile.customer_id,

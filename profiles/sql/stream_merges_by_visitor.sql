@@ -3,4 +3,4 @@ SELECT visitor_id, customer_id, version, is_link, event, event_id, (extract(epoc
        (extract(epoch FROM received_at) * 1000)::bigint
 FROM merge
 WHERE workspace_id = %(workspace_id)s AND visitor_id = ANY (%(visitor_ids)s::text[] COLLATE "C")
-  AND bucket = ANY (%(buckets)s::smallint[])
+  AND bucket BETWEEN 0 AND 4095

@@ -1,4 +1,4 @@
-"""The service without batches: each request loads, decides and saves in a transaction of its own, over the same pool."""
+"""The service without batches: each request loads, decides and saves in its own transaction, over the same pool."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence

@@ -156,7 +156,7 @@ def test_a_killed_postmaster_is_started_again_on_the_same_address(data_dir: Path
 
         os.kill(postmaster(data_dir), signal.SIGKILL)
 
-        assert comes_true(lambda: held(servers.urls) == ["Ana"], 5)
+        assert comes_true(lambda: held(servers.urls) == ["Ana"], 10)
 
 
 def test_a_killed_postmaster_is_started_again_though_one_of_its_children_is_busy(data_dir: Path):
@@ -175,7 +175,7 @@ def test_a_crashed_backend_leaves_the_database_healthy(data_dir: Path):
         with psycopg.connect(servers.urls.database) as victim:
             os.kill(victim.info.backend_pid, signal.SIGKILL)
 
-        assert comes_true(lambda: held(servers.urls) == ["Ana"], 5)
+        assert comes_true(lambda: held(servers.urls) == ["Ana"], 10)
 
 
 def test_a_killed_cache_is_started_again_on_the_same_address(data_dir: Path):

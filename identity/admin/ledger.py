@@ -1,0 +1,195 @@
+"""What happened: the ledger of merges, and the events that wrote nothing."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import psycopg
+
+from identity.admin.query import (
+    make_cursor,
+    read_bounds,
+    read_choice,
+    read_customer,
+    read_limit,
+    read_uuid,
+    read_visitor,
+    read_word,
+)
+from identity.refusals import REFUSAL_HINTS, Refusal
+from profiles import store
+from profiles.clock import to_text
+from profiles.database import WORK_SECONDS_MAX, Connection, Database, statement
+from profiles.http import Problem
+from profiles.remarks import Reason, Verdict
+from profiles.store import Spreads
+from profiles.views import MergeView, merge_view
+
+QUERY_MILLISECONDS_MAX = 5_000
+"""One question about the ledger; a rare filter over a long time finds no end of rows to look at."""
+QUERIES_MAX = 2
+"""Such questions at once in one worker: the other connections stay with the events."""
+
+MERGE_FILTERS = (
+    "customer_id", "visitor_id", "channel_id", "event", "field", "verdict", "reason", "from", "to", "limit", "cursor",
+)  # fmt: skip
+REFUSAL_FILTERS = ("reason", "channel_id", "from", "to", "limit", "cursor")
+
+# As the column `skipped` says, so that its index is used.
+_SKIPPED = frozenset({Verdict.SKIPPED_INVALID, Verdict.SKIPPED_OLDER, Verdict.KEPT_EXISTING})
+_QUERY_CANCELED = "57014"
+
+
+class MergePage(msgspec.Struct, frozen=True):
+    """Merges, newest first. ``next_cursor`` is null on the last page."""
+
+    items: list[MergeView]
+    next_cursor: str | None
+
+
+class RefusalView(msgspec.Struct, frozen=True):
+    """An event that wrote nothing. Of the values that it carried only the names are kept."""
+
+    refusal_id: str
+    reason: Refusal
+    hint: str
+    event: str
+    event_id: str | None
+    visitor_id: str | None
+    customer_id: str | None
+    channel_id: str | None
+    fields: list[str]
+    occurred_at: str
+    received_at: str
+
+
+class RefusalPage(msgspec.Struct, frozen=True):
+    """Refused events, newest first, and how many there ever were by reason, of the channel if one is asked for.
+
+    The counts are complete and don't follow the other filters.
+    """
+
+    items: list[RefusalView]
+    next_cursor: str | None
+    counts: dict[Refusal, int]
+
+
+class Ledger:
+    """Questions about the past of one workspace."""
+
+    def __init__(self, database: Database, spreads: Spreads) -> None:
+        self._database = database
+        self._spreads = spreads
+        self._queries = asyncio.Semaphore(QUERIES_MAX)
+
+    async def list_merges(self, workspace_id: int, query: Mapping[str, str]) -> MergePage:
+        """Return one page of the merges that the filters let by.
+
+        Raises:
+            Problem: 400, a filter is not of its form; 503, the answer takes too long.
+        """
+        limit = read_limit(query)
+        not_before, before = read_bounds(query)
+        verdict = read_choice(query, "verdict", Verdict)
+        parameters = {
+            "workspace_id": workspace_id,
+            "buckets": self._spreads.buckets(workspace_id),
+            "before": before,
+            "not_before": not_before,
+            "customer_id": read_customer(query),
+            "visitor_id": read_visitor(query),
+            "channel_id": read_uuid(query, "channel_id"),
+            "event": read_word(query, "event"),
+            "field": read_word(query, "field"),
+            "verdict": verdict,
+            "reason": read_choice(query, "reason", Reason),
+            "skipped": verdict in _SKIPPED,
+            "rows_max": limit + 1,
+        }
+        rows = await self._ask(("profiles", "list_merges"), parameters)
+        items = [merge_view(store.merge_from(row)) for row in rows[:limit]]
+        return MergePage(items, make_cursor(items[-1].merge_id) if len(rows) > limit else None)
+
+    async def find_merge(self, workspace_id: int, merge_id: str) -> MergeView:
+        """Return one merge, also one that changed links alone.
+
+        Raises:
+            Problem: 404, there is none.
+        """
+        merge = await store.find_merge(self._database, workspace_id, merge_id.lower())
+        if merge is None:
+            raise Problem(404, "merge_not_found", "No merge has this id.")
+        return merge_view(merge)
+
+    async def list_refusals(self, workspace_id: int, query: Mapping[str, str]) -> RefusalPage:
+        """Return one page of the refused events that the filters let by, with the complete counts.
+
+        Raises:
+            Problem: 400, a filter is not of its form; 503, the answer takes too long.
+        """
+        limit = read_limit(query)
+        not_before, before = read_bounds(query)
+        whole = {
+            "workspace_id": workspace_id,
+            "buckets": self._spreads.buckets(workspace_id),
+            "channel_id": read_uuid(query, "channel_id"),
+        }
+        parameters = {
+            **whole,
+            "before": before,
+            "not_before": not_before,
+            "reason": read_choice(query, "reason", Refusal),
+            "rows_max": limit + 1,
+        }
+        rows = await self._ask(("identity", "list_refusals"), parameters)
+        counts = await self._ask(("identity", "sum_refusals"), whole)
+        items = [_refusal(*row) for row in rows[:limit]]
+        cursor = make_cursor(items[-1].refusal_id) if len(rows) > limit else None
+        return RefusalPage(items, cursor, {Refusal(reason): count for reason, count in counts})
+
+    async def _ask(self, name: tuple[str, str], parameters: Mapping[str, object]) -> list[tuple[Any, ...]]:
+        async def work(connection: Connection) -> list[tuple[Any, ...]]:
+            async with connection.transaction():
+                limit = {"milliseconds": QUERY_MILLISECONDS_MAX}
+                await connection.execute(statement("profiles", "limit_statements"), limit)
+                # Planned anew each time: which index is right depends on which filters are given.
+                cursor = await connection.execute(statement(*name), parameters, prepare=False)
+                return await cursor.fetchall()
+
+        async with self._queries:
+            try:
+                return await self._database.run(work, seconds_max=WORK_SECONDS_MAX + QUERY_MILLISECONDS_MAX / 1000)
+            except psycopg.Error as error:
+                if error.sqlstate != _QUERY_CANCELED:
+                    raise
+                raise Problem(
+                    503, "query_too_slow", "Too much to look through: narrow the time range with from and to."
+                ) from error
+
+
+def _refusal(
+    refusal_id: str,
+    channel_id: str | None,
+    reason: str,
+    event: str,
+    event_id: str | None,
+    visitor_id: str | None,
+    customer_id: str | None,
+    fields: list[str],
+    occurred_at: int,
+    received_at: int,
+) -> RefusalView:
+    return RefusalView(
+        refusal_id=refusal_id,
+        reason=Refusal(reason),
+        hint=REFUSAL_HINTS[Refusal(reason)],
+        event=event,
+        event_id=event_id,
+        visitor_id=visitor_id,
+        customer_id=customer_id,
+        channel_id=channel_id,
+        fields=fields,
+        occurred_at=to_text(occurred_at),
+        received_at=to_text(received_at),
+    )

@@ -1,0 +1,161 @@
+"""The admin JSON API: ordinary Litestar handlers; bodies are read raw, for a typed one answers 500 to broken bytes."""
+
+import time
+from typing import Annotated, Any, Protocol
+
+from litestar import Request as LitestarRequest
+from litestar import Response as LitestarResponse
+from litestar import Router, delete, get, patch, post
+from litestar.datastructures import CacheControlHeader
+from litestar.di import Provide
+from litestar.params import Dependency
+from litestar.types import ASGIApp, ControllerRouterHandler, Message, Receive, Send
+from litestar.types import Scope as AsgiScope
+
+from identity.admin.changes import (
+    PAGE_PARAMETERS,
+    Changes,
+    ChannelChange,
+    ChannelPage,
+    CreatedKey,
+    KeyPage,
+    NewChannel,
+    NewKey,
+)
+from identity.admin.ledger import MERGE_FILTERS, REFUSAL_FILTERS, Ledger, MergePage, RefusalPage
+from identity.admin.query import next_link, read_body, read_query
+from identity.administration import ChannelView, KeyView
+from profiles import metrics
+from profiles.access import Access, Scope, SecretKey
+from profiles.database import Database
+from profiles.http import Request
+from profiles.store import Spreads
+from profiles.views import MergeView
+
+ADMIN_PATH = "/api/v1/admin"
+
+Incoming = LitestarRequest[Any, Any, Any]
+Admin = Annotated[SecretKey, Dependency(skip_validation=True)]
+"""The key of the request, which has the scope ``admin``. What is asked for or changed is of its workspace."""
+
+
+class Parts(Protocol):
+    """What of a service is needed here."""
+
+    database: Database
+    access: Access
+    spreads: Spreads
+
+
+def admin_handlers(service: Parts) -> list[ControllerRouterHandler]:
+    """Return the handlers below ``ADMIN_PATH``."""
+
+    async def authorize(request: Incoming) -> SecretKey:
+        return await service.access.authorize(_request(request), Scope.ADMIN)
+
+    handlers = [
+        *_ledger_handlers(Ledger(service.database, service.spreads)),
+        *_channel_handlers(Changes(service.database, service.access)),
+        *_key_handlers(Changes(service.database, service.access)),
+    ]
+    return [
+        Router(
+            ADMIN_PATH,
+            route_handlers=handlers,
+            dependencies={"key": Provide(authorize)},
+            middleware=[_measured],
+            cache_control=CacheControlHeader(no_store=True),
+        )
+    ]
+
+
+def _ledger_handlers(ledger: Ledger) -> list[ControllerRouterHandler]:
+    @get("/merges", status_code=200)
+    async def list_merges(request: Incoming, key: Admin) -> LitestarResponse[MergePage]:
+        query = read_query(_request(request), MERGE_FILTERS)
+        page = await ledger.list_merges(key.workspace_id, query)
+        return LitestarResponse(page, headers=next_link(f"{ADMIN_PATH}/merges", query, page.next_cursor))
+
+    @get("/merges/{merge_id:str}", status_code=200)
+    async def find_merge(merge_id: str, key: Admin) -> MergeView:
+        return await ledger.find_merge(key.workspace_id, merge_id)
+
+    @get("/refusals", status_code=200)
+    async def list_refusals(request: Incoming, key: Admin) -> LitestarResponse[RefusalPage]:
+        query = read_query(_request(request), REFUSAL_FILTERS)
+        page = await ledger.list_refusals(key.workspace_id, query)
+        return LitestarResponse(page, headers=next_link(f"{ADMIN_PATH}/refusals", query, page.next_cursor))
+
+    return [list_merges, find_merge, list_refusals]
+
+
+def _channel_handlers(changes: Changes) -> list[ControllerRouterHandler]:
+    @get("/channels", status_code=200)
+    async def list_channels(request: Incoming, key: Admin) -> LitestarResponse[ChannelPage]:
+        query = read_query(_request(request), PAGE_PARAMETERS)
+        page = await changes.list_channels(key.workspace_id, query)
+        return LitestarResponse(page, headers=next_link(f"{ADMIN_PATH}/channels", query, page.next_cursor))
+
+    @post("/channels", status_code=200)
+    async def create_channel(request: Incoming, key: Admin) -> ChannelView:
+        return await changes.create_channel(key.workspace_id, await read_body(_request(request), NewChannel))
+
+    @get("/channels/{channel_id:str}", status_code=200)
+    async def find_channel(channel_id: str, key: Admin) -> ChannelView:
+        return await changes.find_channel(key.workspace_id, channel_id)
+
+    @patch("/channels/{channel_id:str}", status_code=200)
+    async def change_channel(request: Incoming, channel_id: str, key: Admin) -> ChannelView:
+        wanted = await read_body(_request(request), ChannelChange)
+        return await changes.change_channel(key.workspace_id, channel_id, wanted)
+
+    @delete("/channels/{channel_id:str}", status_code=200)
+    async def revoke_channel(channel_id: str, key: Admin) -> ChannelView:
+        return await changes.revoke_channel(key.workspace_id, channel_id)
+
+    return [list_channels, create_channel, find_channel, change_channel, revoke_channel]
+
+
+def _key_handlers(changes: Changes) -> list[ControllerRouterHandler]:
+    @get("/keys", status_code=200)
+    async def list_keys(request: Incoming, key: Admin) -> LitestarResponse[KeyPage]:
+        query = read_query(_request(request), PAGE_PARAMETERS)
+        page = await changes.list_keys(key.workspace_id, query)
+        return LitestarResponse(page, headers=next_link(f"{ADMIN_PATH}/keys", query, page.next_cursor))
+
+    @post("/keys", status_code=200)
+    async def create_key(request: Incoming, key: Admin) -> CreatedKey:
+        return await changes.create_key(key.workspace_id, await read_body(_request(request), NewKey))
+
+    @delete("/keys/{key_id:str}", status_code=200)
+    async def revoke_key(key_id: str, key: Admin) -> KeyView:
+        return await changes.revoke_key(key.workspace_id, key_id)
+
+    return [list_keys, create_key, revoke_key]
+
+
+def _request(request: Incoming) -> Request:
+    """Return the request as the raw endpoints see it: keys, queries and bodies are read in one way everywhere."""
+    scope: Any = request.scope
+    return Request(scope["method"], dict(scope["headers"]), scope, request.receive)
+
+
+def _measured(app: ASGIApp) -> ASGIApp:
+    """Count answers and time as ``asgi_app`` does, under the path as it stands in the documentation."""
+
+    async def measured(scope: AsgiScope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        status = 500
+
+        async def observe(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await app(scope, receive, observe)
+        finally:
+            metrics.timer(scope["path_template"])(status, time.perf_counter() - started)
+
+    return measured

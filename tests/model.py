@@ -1,0 +1,223 @@
+"""A small model of the whole service, written from the rules and not from the code: slow, plain, without storage.
+
+It takes the events as they are sent, those with readable ids and few fields, and tells what is held afterwards.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+HELD_AS = {
+    "name": "display_name",
+    "email": "display_email",
+    "gender": "gender",
+    "birthDate": "birth",
+    "firstName": "first_name",
+    "company": "company",
+}
+GENDERS = ("male", "female", "unknown")
+TRACES = frozenset({"held", "lost", "skipped"})
+"""What makes a merge more than a repetition."""
+
+Sent = Mapping[str, Any]
+
+
+class Value(NamedTuple):
+    """What is held in a field since when; None was taken away."""
+
+    value: str | None
+    at: int
+
+
+class ChangePoint(NamedTuple):
+    """From ``at`` on the visitor is this customer, or nobody."""
+
+    at: int
+    customer_id: str | None
+
+
+Fields = dict[str, Value]
+
+
+class Customer:
+    """A customer's values, and the last push that was applied whole."""
+
+    def __init__(self) -> None:
+        self.fields: Fields = {}
+        self.last_push: Sent | None = None
+
+
+class Visitor:
+    """A browser: its change points in order of arrival, and what it said while it was nobody."""
+
+    def __init__(self) -> None:
+        self.points: list[ChangePoint] = []
+        self.anonymous: Fields = {}
+
+    def whose(self, at: float) -> str | None:
+        """Return whose the visitor was at a time; of change points at the same time the last one to arrive holds."""
+        known = [(point.at, arrival, point) for arrival, point in enumerate(self.points) if point.at <= at]
+        return max(known)[2].customer_id if known else None
+
+    @property
+    def current(self) -> str | None:
+        return self.whose(float("inf"))
+
+    @property
+    def last(self) -> str | None:
+        """The customer of now or, of a visitor who signed out, the one who signed out."""
+        if self.current is not None:
+            return self.current
+        ordered = sorted((point.at, arrival, point.customer_id or "") for arrival, point in enumerate(self.points))
+        return next((customer_id for _, _, customer_id in reversed(ordered) if customer_id), None)
+
+
+class Model:
+    """Everything that is held in one workspace."""
+
+    def __init__(self) -> None:
+        self.customers: dict[str, Customer] = {}
+        self.visitors: dict[str, Visitor] = {}
+        self.seen: set[str] = set()
+        self._left_a_trace = False
+
+    def take(self, event: Sent, received_at: int, *, keeps_on_sign_out: bool = False) -> bool:
+        """Take one event in; return whether it was refused."""
+        event_id = event.get("event_id")
+        if event_id in self.seen:
+            return False
+        told = event.get("occurred_at")
+        at = received_at if told is None else min(told, received_at)
+        refused = self._left_a_trace = False
+        match event["type"]:
+            case "clIdentity":
+                self._identify(event, at)
+            case "userSignedUp":
+                self._sign_up(event, at)
+            case "userSignedIn":
+                self._sign_in(event, at)
+            case "userSignedOut" if not keeps_on_sign_out:
+                self._sign_out(event, at)
+            case "userProfileChanged":
+                refused = self._change_profile(event, at)
+        # A timed event that changed nothing needs no remembering: the time it carries keeps it from winning twice.
+        if event_id is not None and not refused and (told is None or self._left_a_trace):
+            self.seen.add(event_id)
+        return refused
+
+    def answer(self, customer_id: str) -> dict[str, Any] | None:
+        """Return what a lookup shows: values, and per visitor ever linked when that was last, and whether it holds."""
+        customer = self.customers.get(customer_id)
+        if customer is None:
+            return None
+        visitors = {}
+        for visitor_id, visitor in self.visitors.items():
+            linked = [point.at for point in visitor.points if point.customer_id == customer_id]
+            if linked:
+                visitors[visitor_id] = (max(linked), visitor.current == customer_id)
+        fields = {HELD_AS[name]: held.value for name, held in customer.fields.items() if held.value is not None}
+        return {"fields": fields, "visitors": visitors}
+
+    def current(self, visitor_id: str) -> str | None:
+        """Return whose the visitor is."""
+        visitor = self.visitors.get(visitor_id)
+        return visitor.current if visitor else None
+
+    def _identify(self, event: Sent, at: int) -> None:
+        customer_id, visitor = event["params"]["customerId"], self._visitor(event)
+        params = {name: value for name, value in event["params"].items() if value is not None}
+        customer = self.customers.get(customer_id)
+        if customer and customer.last_push == params and (visitor is None or visitor.current == customer_id):
+            return
+        fields = {name: value for name, value in params.items() if name in HELD_AS}
+        links = visitor is not None and visitor.whose(at) != customer_id
+        is_new = customer is None
+        customer = self._customer(customer_id)
+        outcomes = {self._put(customer.fields, name, value, at) for name, value in fields.items()}
+        if is_new or outcomes & TRACES or (links and fields):
+            customer.last_push = None if "lost" in outcomes else params
+        if visitor is not None and links:
+            self._link(visitor, customer_id, at)
+
+    def _sign_up(self, event: Sent, at: int) -> None:
+        exists = event["userId"] in self.customers
+        customer = self._customer(event["userId"])
+        outcomes = {
+            self._put(dict(customer.fields) if exists else customer.fields, name, value, at)
+            for name, value in event.get("profile", {}).items()
+        }
+        if outcomes & TRACES:
+            customer.last_push = None
+
+    def _sign_in(self, event: Sent, at: int) -> None:
+        customer_id, visitor = event["userId"], self._visitor(event)
+        self._customer(customer_id)
+        if visitor is not None and visitor.whose(at) != customer_id:
+            self._link(visitor, customer_id, at)
+
+    def _sign_out(self, event: Sent, at: int) -> None:
+        visitor = self._visitor(event)
+        assert visitor is not None
+        whose = visitor.whose(at)
+        self._left_a_trace = whose is not None
+        if whose is not None and event.get("userId") in (None, whose):
+            visitor.points.append(ChangePoint(at, None))
+
+    def _change_profile(self, event: Sent, at: int) -> bool:
+        visitor = self._visitor(event)
+        assert visitor is not None
+        if event.get("userId") not in (None, visitor.current):
+            return True
+        customer = self.customers[visitor.current] if visitor.current is not None else None
+        fields = customer.fields if customer else visitor.anonymous
+        for operation in event["patch"]["operations"]:
+            if operation["type"] == "unset":
+                outcome = self._store(fields, operation["path"], None, at)
+            else:
+                outcome = self._put(fields, operation["path"], operation["value"], at)
+            if customer and outcome in TRACES:
+                customer.last_push = None
+        return False
+
+    def _link(self, visitor: Visitor, customer_id: str, at: int) -> None:
+        last, was = visitor.last, visitor.current
+        visitor.points.append(ChangePoint(at, customer_id))
+        self._left_a_trace = True
+        if visitor.current != customer_id or was == customer_id:
+            return
+        if last in (None, customer_id):
+            customer = self.customers[customer_id]
+            for name, held in visitor.anonymous.items():
+                mine = customer.fields.get(name)
+                if held.value is None or (mine and mine.value == held.value):
+                    continue
+                customer.last_push = None
+                if mine is None or mine.value is None:
+                    self._store(customer.fields, name, held.value, at)
+        visitor.anonymous = {}
+
+    def _visitor(self, event: Sent) -> Visitor | None:
+        visitor_id = event.get("visitor_id")
+        return None if visitor_id is None else self.visitors.setdefault(visitor_id, Visitor())
+
+    def _customer(self, customer_id: str) -> Customer:
+        self._left_a_trace |= customer_id not in self.customers
+        return self.customers.setdefault(customer_id, Customer())
+
+    def _put(self, fields: Fields, name: str, value: str | None, at: int) -> str:
+        """Hold a value that was sent: nothing overwrites with nothing, and a value that can't be read loses."""
+        if value is None or not value.strip():
+            return "ignored"
+        if (name == "gender" and value not in GENDERS) or (name == "email" and "@" not in value):
+            self._left_a_trace = True
+            return "skipped"
+        return self._store(fields, name, value, at)
+
+    def _store(self, fields: Fields, name: str, value: str | None, at: int) -> str:
+        mine = fields.get(name)
+        if mine is not None and mine.value == value:
+            return "same"
+        self._left_a_trace = True
+        if mine is not None and at < mine.at:
+            return "lost"
+        fields[name] = Value(value, at)
+        return "held"

@@ -22,6 +22,7 @@ from identity.logs import configure_logging
 from identity.operations import OperationRoutes
 from identity.routes import EventRoutes, now_milliseconds
 from identity.settings import Settings, load
+from identity.sweep import sweep_for_ever
 from identity.visitor_routes import VISITORS_PATH, VisitorRoutes
 from identity.visitors import read_known_customer_id, read_visitor_id
 from profiles import metrics, migrate
@@ -98,6 +99,11 @@ def build(service: Service) -> Litestar:
         background = [
             asyncio.create_task(_leave_with_parent(os.getppid())),
             asyncio.create_task(_report(service)),
+            asyncio.create_task(
+                sweep_for_ever(
+                    service.database, service.spreads, lambda: service.access.workspaces, now_milliseconds
+                )
+            ),
         ]
         try:
             yield

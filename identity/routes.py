@@ -109,6 +109,7 @@ class EventRoutes:
         write_key = _write_key(request, members)
         channel, push, known = None, None, False
         for _ in range(SNAPSHOTS_MAX):
+            snapshot = self._access.generation
             channel = self._channels.find(write_key)
             known, push = False, None
             if channel is not None and channel.website_tracking:
@@ -119,7 +120,9 @@ class EventRoutes:
                 )
             else:
                 generation = (await self._cache.read(())).generation
-            if not await self._access.confirm(generation):
+            await self._access.confirm(generation)
+            # Not what ``confirm`` returns: another request may have taken the snapshot anew since the key was looked up.
+            if self._access.generation == snapshot:
                 break
         headers = self._admit(channel, request)
         if known:

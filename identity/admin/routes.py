@@ -1,14 +1,14 @@
 """The admin JSON API: ordinary Litestar handlers; bodies are read raw, for a typed one answers 500 to broken bytes."""
 
 import time
-from typing import Annotated, Any, Protocol
+from typing import Any, Protocol
 
 from litestar import Request as LitestarRequest
 from litestar import Response as LitestarResponse
 from litestar import Router, delete, get, patch, post
 from litestar.datastructures import CacheControlHeader
-from litestar.di import Provide
-from litestar.params import Dependency
+from litestar.di import NamedDependency, Provide
+from litestar.params import FromPath, SkipValidation
 from litestar.types import ASGIApp, ControllerRouterHandler, Message, Receive, Send
 from litestar.types import Scope as AsgiScope
 
@@ -35,7 +35,7 @@ from profiles.views import MergeView
 ADMIN_PATH = "/api/v1/admin"
 
 Incoming = LitestarRequest[Any, Any, Any]
-Admin = Annotated[SecretKey, Dependency(skip_validation=True)]
+Admin = NamedDependency[SkipValidation[SecretKey]]
 """The key of the request, which has the scope ``admin``. What is asked for or changed is of its workspace."""
 
 
@@ -77,7 +77,7 @@ def _ledger_handlers(ledger: Ledger) -> list[ControllerRouterHandler]:
         return LitestarResponse(page, headers=next_link(f"{ADMIN_PATH}/merges", query, page.next_cursor))
 
     @get("/merges/{merge_id:str}", status_code=200)
-    async def find_merge(merge_id: str, key: Admin) -> MergeView:
+    async def find_merge(merge_id: FromPath[str], key: Admin) -> MergeView:
         return await ledger.find_merge(key.workspace_id, merge_id)
 
     @get("/refusals", status_code=200)
@@ -101,16 +101,16 @@ def _channel_handlers(changes: Changes) -> list[ControllerRouterHandler]:
         return await changes.create_channel(key.workspace_id, await read_body(_request(request), NewChannel))
 
     @get("/channels/{channel_id:str}", status_code=200)
-    async def find_channel(channel_id: str, key: Admin) -> ChannelView:
+    async def find_channel(channel_id: FromPath[str], key: Admin) -> ChannelView:
         return await changes.find_channel(key.workspace_id, channel_id)
 
     @patch("/channels/{channel_id:str}", status_code=200)
-    async def change_channel(request: Incoming, channel_id: str, key: Admin) -> ChannelView:
+    async def change_channel(request: Incoming, channel_id: FromPath[str], key: Admin) -> ChannelView:
         wanted = await read_body(_request(request), ChannelChange)
         return await changes.change_channel(key.workspace_id, channel_id, wanted)
 
     @delete("/channels/{channel_id:str}", status_code=200)
-    async def revoke_channel(channel_id: str, key: Admin) -> ChannelView:
+    async def revoke_channel(channel_id: FromPath[str], key: Admin) -> ChannelView:
         return await changes.revoke_channel(key.workspace_id, channel_id)
 
     return [list_channels, create_channel, find_channel, change_channel, revoke_channel]
@@ -128,7 +128,7 @@ def _key_handlers(changes: Changes) -> list[ControllerRouterHandler]:
         return await changes.create_key(key.workspace_id, await read_body(_request(request), NewKey))
 
     @delete("/keys/{key_id:str}", status_code=200)
-    async def revoke_key(key_id: str, key: Admin) -> KeyView:
+    async def revoke_key(key_id: FromPath[str], key: Admin) -> KeyView:
         return await changes.revoke_key(key.workspace_id, key_id)
 
     return [list_keys, create_key, revoke_key]

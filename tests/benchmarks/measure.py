@@ -86,7 +86,7 @@ def read_wrk(output: str) -> Load:
         ValueError: it is not that.
     """
     total = re.search(r"(\d+) requests in (\S+),", output)
-    percentiles = dict(re.findall(r"^ +(50|99)%\s+(\S+)$", output, re.MULTILINE))
+    percentiles = dict(re.findall(r"^ +(50|99)%\s+(\S+) *$", output, re.MULTILINE))
     if not total or percentiles.keys() != {"50", "99"}:
         raise ValueError(f"wrk printed no result: {output}")
     sockets = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", output)

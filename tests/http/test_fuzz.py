@@ -97,30 +97,6 @@ class Wire:
         return Answer(response.status, response.getheader("content-type") or "", body)
 
 
-@pytest.fixture
-def crowd(server: Server, wire: Wire) -> Iterator[Crowd]:
-    """Several connections to the server, which must be well and without a fault afterwards."""
-    callers = Crowd(server.port)
-    try:
-        yield callers
-    finally:
-        callers.close()
-
-
-@pytest.fixture
-def wire(server: Server) -> Iterator[Wire]:
-    """A connection to the server, which must be well and without a fault afterwards."""
-    client = Wire(server.port)
-    logged = len(server.logs())
-    try:
-        yield client
-    finally:
-        client.close()
-    assert server.client.get("/readyz").status_code == 200
-    logs = server.logs()[logged:]
-    assert [line for line in logs.splitlines() if '"fault"' in line or "Traceback" in line or '"error"' in line] == []
-
-
 Request = tuple[str, bytes, bytes, bytes, bytes | None]
 """What it is called in a message; method, target, headers, body."""
 
@@ -158,6 +134,30 @@ def batched(items: Iterable[Request], size: int) -> Iterator[list[Request]]:
     rest = iter(items)
     while some := list(itertools.islice(rest, size)):
         yield some
+
+
+@pytest.fixture
+def crowd(server: Server, wire: Wire) -> Iterator[Crowd]:
+    """Several connections to the server, which must be well and without a fault afterwards."""
+    callers = Crowd(server.port)
+    try:
+        yield callers
+    finally:
+        callers.close()
+
+
+@pytest.fixture
+def wire(server: Server) -> Iterator[Wire]:
+    """A connection to the server, which must be well and without a fault afterwards."""
+    client = Wire(server.port)
+    logged = len(server.logs())
+    try:
+        yield client
+    finally:
+        client.close()
+    assert server.client.get("/readyz").status_code == 200
+    logs = server.logs()[logged:]
+    assert [line for line in logs.splitlines() if '"fault"' in line or "Traceback" in line or '"error"' in line] == []
 
 
 def check(answer: Answer, sent: object) -> None:

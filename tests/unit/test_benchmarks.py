@@ -15,7 +15,7 @@ Running 5s test @ http://127.0.0.1:41259
      50%  820.00us
      75%    8.12ms
      90%    9.99ms
-     99%    1.05s
+     99%    1.05s 
   40755 requests in 5.01s, 5.67MB read
 Requests/sec:   8134.12
 Transfer/sec:      1.13MB

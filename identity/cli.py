@@ -1,15 +1,653 @@
 """The command line."""
 
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
 import sys
+import textwrap
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from secrets import token_hex
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from identity.serve import serve
-from identity.settings import SettingsError, load
+import msgspec
+import psycopg
+
+from identity.serve import serve, servers
+from identity.settings import NAMES, SECRETS, Settings, SettingsError, load
+from profiles import migrate
+from profiles.access import Scope, Workspace
+from profiles.cache import CACHE_SECONDS_MAX
+from profiles.database import Unavailable
+from profiles.embedded import EmbeddedError
+from profiles.http import Problem
+from profiles.migrate import SchemaError
+from profiles.remarks import Reason, Verdict
+
+if TYPE_CHECKING:  # importing it takes a second, which --help and --version need not wait for
+    from identity.app import Service
+
+OK, NOT_FOUND, WRONG, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
+CACHE_WAIT_SECONDS_MAX = 3.0
+"""A change waits this long for the cache to take it; running workers notice later otherwise."""
+
+HELP_COLUMNS = 79
+
+Command = Callable[[argparse.Namespace, Settings], int]
+Answer = Callable[["Service", Workspace], Awaitable[int]]
 
 
-def main() -> int:
-    """Run a command and return its exit code."""
+class UsageError(Exception):
+    """The command cannot be carried out as it was given; the message says what to do."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0 done, 1 not found or differences, 2 wrong usage or settings."""
+    parser = _parser()
+    if not (sys.argv[1:] if arguments is None else arguments):
+        parser.print_help(sys.stderr)
+        return WRONG
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, _leave)
+    # What is shown may be more than the terminal's encoding has letters for.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return serve(load())
-    except SettingsError as error:
-        print(error, file=sys.stderr)
-        return 2
+        command: Command = options.command
+        code = command(options, _settings(options))
+        sys.stdout.flush()
+    except (SettingsError, SchemaError, EmbeddedError, UsageError) as error:
+        return _complain(str(error), WRONG)
+    except Problem as error:
+        return _complain(error.message, NOT_FOUND if error.status == 404 else WRONG)
+    except (psycopg.Error, Unavailable) as error:
+        return _complain(_database_message(error), WRONG)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Nobody reads on (`| head`); what Python still has to write must not fail once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    return code
+
+
+def _leave(number: int, _: FrameType | None) -> NoReturn:
+    # By way of the finally clauses: embedded servers that were started for the while must not stay behind.
+    raise SystemExit(128 + number)
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"identity: {message}", file=sys.stderr)
+    return code
+
+
+# What libpq says may quote the address, and with it a password that was not escaped; these phrases it may say.
+_SAFE_PHRASES = (
+    "Connection refused", "No such file or directory", "timeout expired", "Permission denied", "does not exist",
+    "could not translate host name", "password authentication failed", "no pg_hba.conf entry", "too many clients",
+    "server does not support SSL", "the database system is starting up",
+)  # fmt: skip
+
+
+def _database_message(error: psycopg.Error | Unavailable) -> str:
+    told = str(error)
+    phrase = next((phrase for phrase in _SAFE_PHRASES if phrase in told), None)
+    state = error.sqlstate if isinstance(error, psycopg.Error) else None
+    if isinstance(error, psycopg.ProgrammingError) and state is None:
+        return "IDENTITY_DATABASE_URL is no address that PostgreSQL's client can read."
+    if isinstance(error, Unavailable | psycopg.OperationalError):
+        return f"PostgreSQL does not answer{f' ({phrase})' if phrase else ''}. Check IDENTITY_DATABASE_URL."
+    return f"PostgreSQL refused what was asked (SQLSTATE {state})."
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    given = {
+        "IDENTITY_LISTEN": getattr(options, "listen", None),
+        "IDENTITY_WORKERS": getattr(options, "workers", None),
+        "IDENTITY_DATA_DIR": options.data_dir,
+    }
+    # Into the environment, so that workers read the same.
+    os.environ.update({name: value for name, value in given.items() if value is not None})
+    return load()
+
+
+# Commands.
+
+
+def _serve(_: argparse.Namespace, settings: Settings) -> int:
+    return serve(settings)
+
+
+def _migrate(options: argparse.Namespace, settings: Settings) -> int:
+    with _database(settings) as url:
+        applied = migrate.migrate(url, store_id=token_hex(4))
+    if options.json:
+        _print_json({"applied": applied, "schema": migrate.head()})
+    elif applied:
+        print("\n".join(f"Applied {name}" for name in applied))
+    else:
+        print(f"Nothing to do: the schema is at {migrate.head():04} or newer.")
+    return OK
+
+
+def _verify(options: argparse.Namespace, settings: Settings) -> int:
+    from identity import render
+    from identity.verify import UnknownWorkspace, verify
+
+    with _database(settings) as url:
+        migrate.read_store_id(url, seconds_max=0)
+        try:
+            report = verify(url, slug=options.workspace, progress=lambda line: print(line, file=sys.stderr, flush=True))
+        except UnknownWorkspace:
+            raise UsageError(f"No workspace is called {options.workspace}.") from None
+    if options.json:
+        _print_json(render.report_json(report, show_ids=options.show_ids))
+    else:
+        print(render.report(report, show_ids=options.show_ids))
+    return OK if report.is_clean else NOT_FOUND
+
+
+def _profile(options: argparse.Namespace, settings: Settings) -> int:
+    async def answer(service: "Service", workspace: Workspace) -> int:
+        from identity import render
+        from identity.visitors import read_known_customer_id
+
+        customer_id = read_known_customer_id(options.id)
+        view = await service.customers.view(workspace.workspace_id, customer_id) if customer_id else None
+        if view is None:
+            return _complain("No customer is held by this id.", NOT_FOUND)
+        return _show(options, view, render.customer)
+
+    return _ask(options, settings, answer)
+
+
+def _visitor(options: argparse.Namespace, settings: Settings) -> int:
+    async def answer(service: "Service", workspace: Workspace) -> int:
+        from identity import render
+        from identity.visitors import read_visitor_id
+
+        visitor_id = read_visitor_id(options.id)
+        page = await service.visitors.find(workspace.workspace_id, visitor_id) if visitor_id else None
+        if page is None:
+            return _complain("No visitor with this id was ever seen.", NOT_FOUND)
+        return _show(options, page, render.visitor)
+
+    return _ask(options, settings, answer)
+
+
+def _merges(options: argparse.Namespace, settings: Settings) -> int:
+    async def answer(service: "Service", workspace: Workspace) -> int:
+        from identity import render
+        from identity.admin.ledger import Ledger
+
+        names = ("visitor_id", "channel_id", "event", "field", "verdict", "reason", "from", "to", "limit", "cursor")
+        query = {"customer_id": options.id, **{name: getattr(options, name) for name in names}}
+        ledger = Ledger(service.database, service.spreads)
+        return _show(options, await ledger.list_merges(workspace.workspace_id, _given(query)), render.merges)
+
+    return _ask(options, settings, answer)
+
+
+def _merge(options: argparse.Namespace, settings: Settings) -> int:
+    async def answer(service: "Service", workspace: Workspace) -> int:
+        from identity import render
+        from identity.admin.ledger import Ledger
+
+        view = await Ledger(service.database, service.spreads).find_merge(workspace.workspace_id, options.id)
+        return _show(options, view, render.merge)
+
+    return _ask(options, settings, answer)
+
+
+def _refusals(options: argparse.Namespace, settings: Settings) -> int:
+    async def answer(service: "Service", workspace: Workspace) -> int:
+        from identity import render
+        from identity.admin.ledger import Ledger
+
+        query = {name: getattr(options, name) for name in ("reason", "channel_id", "from", "to", "limit", "cursor")}
+        ledger = Ledger(service.database, service.spreads)
+        return _show(options, await ledger.list_refusals(workspace.workspace_id, _given(query)), render.refusals)
+
+    return _ask(options, settings, answer)
+
+
+def _given(query: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in query.items() if value is not None}
+
+
+def _channel_list(options: argparse.Namespace, settings: Settings) -> int:
+    async def answer(service: "Service", workspace: Workspace) -> int:
+        from identity import administration, render
+
+        async with service.database.connection() as connection:
+            channels = await administration.list_channels(connection, workspace.workspace_id)
+        return _show(options, {"items": channels}, lambda _: render.channels(channels))
+
+    return _ask(options, settings, answer)
+
+
+def _channel_create(options: argparse.Namespace, settings: Settings) -> int:
+    async def answer(service: "Service", workspace: Workspace) -> int:
+        from identity import render
+        from identity.admin.changes import Changes, NewChannel
+
+        values = {"origins": options.origins, "on_sign_out": options.on_sign_out, "website_tracking": options.tracking}
+        new = msgspec.convert({"name": options.name, **_without_none(values)}, NewChannel)
+        made = await Changes(service.database, service.access).create_channel(workspace.workspace_id, new)
+        await _tell(service)
+        return _show(options, made, lambda view: render.channels([view]))
+
+    return _ask(options, settings, answer)
+
+
+def _channel_change(options: argparse.Namespace, settings: Settings) -> int:
+    async def answer(service: "Service", workspace: Workspace) -> int:
+        from identity import render
+        from identity.admin.changes import Changes, ChannelChange
+
+        values = _without_none(
+            {
+                "name": options.name,
+                "origins": [] if options.no_origins else options.origins,
+                "on_sign_out": options.on_sign_out,
+                "website_tracking": options.tracking,
+            }
+        )
+        if not values:
+            raise UsageError("Nothing to change was named: see identity channel change --help.")
+        wanted = msgspec.convert(values, ChannelChange)
+        changes = Changes(service.database, service.access)
+        changed = await changes.change_channel(workspace.workspace_id, options.id, wanted)
+        await _tell(service)
+        return _show(options, changed, lambda view: render.channels([view]))
+
+    return _ask(options, settings, answer)
+
+
+def _channel_revoke(options: argparse.Namespace, settings: Settings) -> int:
+    async def answer(service: "Service", workspace: Workspace) -> int:
+        from identity import render
+        from identity.admin.changes import Changes
+
+        revoked = await Changes(service.database, service.access).revoke_channel(workspace.workspace_id, options.id)
+        await _tell(service)
+        return _show(options, revoked, lambda view: render.channels([view]))
+
+    return _ask(options, settings, answer)
+
+
+def _key_list(options: argparse.Namespace, settings: Settings) -> int:
+    async def answer(service: "Service", workspace: Workspace) -> int:
+        from identity import administration, render
+
+        async with service.database.connection() as connection:
+            keys = await administration.list_keys(connection, workspace.workspace_id)
+        return _show(options, {"items": keys}, lambda _: render.keys(keys))
+
+    return _ask(options, settings, answer)
+
+
+def _key_create(options: argparse.Namespace, settings: Settings) -> int:
+    async def answer(service: "Service", workspace: Workspace) -> int:
+        from identity import render
+        from identity.admin.changes import Changes, NewKey
+
+        new = NewKey(name=options.name, scopes=[Scope(scope) for scope in options.scopes])
+        made = await Changes(service.database, service.access).create_key(workspace.workspace_id, new)
+        await _tell(service)
+        return _show(options, made, lambda key: f"{render.keys([key])}\n\nSecret key  {key.secret}   (shown this once)")
+
+    return _ask(options, settings, answer)
+
+
+def _key_revoke(options: argparse.Namespace, settings: Settings) -> int:
+    async def answer(service: "Service", workspace: Workspace) -> int:
+        from identity import render
+        from identity.admin.changes import Changes
+
+        revoked = await Changes(service.database, service.access).revoke_key(workspace.workspace_id, options.id)
+        await _tell(service)
+        return _show(options, revoked, lambda key: render.keys([key]))
+
+    return _ask(options, settings, answer)
+
+
+def _without_none(values: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+# What commands share.
+
+
+@contextlib.contextmanager
+def _database(settings: Settings) -> Iterator[str]:
+    """Give the database's address; no other server is needed, nor started beside an external database."""
+    if settings.database_url is not None:
+        yield settings.database_url
+        return
+    with servers(settings) as running:
+        assert running.database_url is not None
+        yield running.database_url
+
+
+def _ask(options: argparse.Namespace, settings: Settings, answer: Answer) -> int:
+    """Run a command on the parts of one worker, in the workspace that the options name."""
+    # A person reads along: what the parts log about themselves is of no use here, failures come as exceptions.
+    logging.disable(logging.CRITICAL)
+    with servers(settings) as running:
+        assert running.database_url is not None
+        store_id = migrate.read_store_id(running.database_url, seconds_max=0)
+        return asyncio.run(_with_service(running, store_id, options.workspace, answer))
+
+
+async def _with_service(settings: Settings, store_id: str, slug: str | None, answer: Answer) -> int:
+    from identity.app import Service
+
+    try:
+        service = Service(settings, store_id)
+    except ValueError as error:
+        raise UsageError("IDENTITY_REDIS_URL is no address that a client of Redis can read.") from error
+    try:
+        await service.open()
+        return await answer(service, _workspace(service.access.workspaces.values(), slug))
+    finally:
+        await service.close()
+
+
+def _workspace(workspaces: Iterable[Workspace], slug: str | None) -> Workspace:
+    by_slug = {workspace.slug: workspace for workspace in workspaces}
+    known = ", ".join(sorted(by_slug))
+    if not by_slug:
+        raise UsageError("This store is empty: the first identity serve makes a workspace, a channel and a key.")
+    if slug is None and len(by_slug) > 1:
+        raise UsageError(f"There are several workspaces. Name one with --workspace: {known}.")
+    if slug is not None and slug not in by_slug:
+        raise UsageError(f"No workspace is called {slug}. There is: {known}.")
+    return by_slug[slug] if slug is not None else next(iter(by_slug.values()))
+
+
+async def _tell(service: "Service") -> None:
+    """Wait until the cache knows that something changed, or say that running workers will notice later."""
+    deadline = time.monotonic() + CACHE_WAIT_SECONDS_MAX
+    while not service.cache.available or service.cache.suspect:
+        if time.monotonic() > deadline:
+            seconds = f"{CACHE_SECONDS_MAX:.0f} seconds"
+            print(f"identity: Redis is away: running workers notice the change within {seconds}.", file=sys.stderr)
+            return
+        await asyncio.sleep(0.05)
+
+
+def _show(options: argparse.Namespace, view: Any, render: Callable[[Any], str]) -> int:
+    if options.json:
+        _print_json(view)
+    else:
+        print(render(view))
+    return OK
+
+
+def _print_json(view: object) -> None:
+    from identity import render
+
+    print(render.as_json(view))
+
+
+# The words. Every command has its line in the table of contents, its help and its example.
+
+_CONTENTS = """\
+Who is this visitor, and what is known of them? A self-hosted service.
+
+Run it
+  serve              start the service (with PostgreSQL and Redis of its own, if none are named)
+  migrate            bring the database's schema up to date
+  verify             replay the ledger and report every difference from what is held
+
+Look into it
+  profile ID         a customer: fields, who set them, visitors
+  visitor ID         a visitor: whose it is, and everything that was said of it
+  merges [ID]        what was done to customers' fields, and why, newest first
+  merge MERGE_ID     one merge
+  refusals           events that wrote nothing, and why
+
+Say who may come in
+  channel list | create | change | revoke     websites and their public write keys
+  key list | create | revoke                  secret keys for CRM systems and admins
+
+identity COMMAND --help tells more of each, with an example.
+"""
+
+_EXIT_CODES = "Exit codes: 0 done, 1 not found or differences, 2 wrong usage or settings, 130 interrupted."
+
+
+def _environment() -> str:
+    width = max(map(len, NAMES))
+    lines = [f"  {name:<{width}}  {text}" for name, text in NAMES.items()]
+    files = ", ".join(f"{name}_FILE" for name in SECRETS)
+    return "\n".join(["Settings are read from the environment:", *lines, f"Secrets also from files: {files}."])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="identity",
+        usage="identity COMMAND [options]",
+        description=_CONTENTS,
+        epilog=f"{_environment()}\n\n{_EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, help=argparse.SUPPRESS)
+    command = _adder(commands, "identity")
+
+    one = command(
+        "serve", _serve, "Start the service and run it until it is told to stop.", "identity serve --workers 2"
+    )
+    one.add_argument(
+        "--listen", metavar="HOST:PORT", help="where to listen (default: IDENTITY_LISTEN or 127.0.0.1:8000)"
+    )
+    one.add_argument("--workers", metavar="N", help="worker processes (default: IDENTITY_WORKERS or one per core)")
+
+    one = command(
+        "migrate", _migrate, "Bring the database's schema up to date; safe beside running services.", "identity migrate"
+    )
+    _json(one)
+
+    one = command(
+        "verify",
+        _verify,
+        "Replay the whole ledger through the rules and report every difference from what is held. Reads one snapshot; "
+        "the service may go on. Exits with 1 if there is a difference.",
+        "identity verify --workspace main --json",
+    )
+    one.add_argument("--workspace", metavar="SLUG", help="this workspace alone (default: all)")
+    one.add_argument("--show-ids", action="store_true", help="name customers and visitors; they are personal data")
+    _json(one)
+
+    one = command("profile", _profile, "Show what is held of a customer, and who set it.", "identity profile 42")
+    one.add_argument("id", metavar="ID", help="the customer_id")
+    _common(one)
+
+    one = command(
+        "visitor", _visitor, "Show whose a visitor is, and everything that was said of it.", "identity visitor v-1"
+    )
+    one.add_argument("id", metavar="ID", help="the visitor_id")
+    _common(one)
+
+    one = command(
+        "merges",
+        _merges,
+        "List what was done to fields, and why, newest first. Field, verdict and reason meet in one decision.",
+        "identity merges 42 --verdict skipped_invalid",
+    )
+    one.add_argument("id", metavar="ID", nargs="?", help="the customer_id (default: all customers)")
+    one.add_argument("--visitor", dest="visitor_id", metavar="ID", help="caused by this visitor")
+    one.add_argument("--event", metavar="NAME", help="of events of this name, for example clIdentity")
+    one.add_argument("--field", metavar="NAME", help="that decided on this field, for example display_mobile")
+    one.add_argument("--verdict", choices=[*map(str, Verdict)], help="that decided so")
+    one.add_argument("--reason", choices=[*map(str, Reason)], help="for this reason")
+    _page(one)
+    _common(one)
+
+    one = command(
+        "merge", _merge, "Show one merge with every decision.", "identity merge 0198c0de-0000-7000-8000-000000000000"
+    )
+    one.add_argument("id", metavar="MERGE_ID", help="as merges and profile tell it")
+    _common(one)
+
+    one = command(
+        "refusals", _refusals, "Count and list the events that wrote nothing.", "identity refusals --limit 10"
+    )
+    one.add_argument("--reason", metavar="REASON", help="refused for this reason")
+    _page(one)
+    _common(one)
+
+    _channels(commands)
+    _keys(commands)
+    return parser
+
+
+def _channels(commands: Any) -> None:
+    group = commands.add_parser(
+        "channel",
+        help=argparse.SUPPRESS,
+        description="Websites and their public write keys. Running workers obey every change with their next request.",
+        epilog="Example:\n  identity channel list",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command = _adder(group.add_subparsers(metavar="ACTION", required=True), "identity channel")
+    _common(command("list", _channel_list, "List the channels, revoked ones included.", "identity channel list --json"))
+
+    one = command(
+        "create",
+        _channel_create,
+        "Make a channel with a write key of its own.",
+        "identity channel create --name Shop --origin https://shop.example",
+    )
+    one.add_argument("--name", required=True, help="what people call it")
+    _channel_options(one)
+    _common(one)
+
+    one = command(
+        "change",
+        _channel_change,
+        "Change a channel; what is not named stays.",
+        "identity channel change CHANNEL_ID --tracking off",
+    )
+    one.add_argument("id", metavar="CHANNEL_ID", help="as list tells it")
+    one.add_argument("--name", help="what people call it")
+    one.add_argument("--no-origins", action="store_true", help="let no page of any origin send")
+    _channel_options(one)
+    _common(one)
+
+    one = command(
+        "revoke", _channel_revoke, "Put a channel out of force for good.", "identity channel revoke CHANNEL_ID"
+    )
+    one.add_argument("id", metavar="CHANNEL_ID", help="as list tells it")
+    _common(one)
+
+
+def _channel_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--origin",
+        dest="origins",
+        action="append",
+        metavar="ORIGIN",
+        help='pages that may send, like https://shop.example, or "loopback"; give it once for each, all are replaced',
+    )
+    parser.add_argument("--tracking", type=_switch, metavar="on|off", help="take its events at all (default on)")
+    parser.add_argument("--on-sign-out", choices=["forget", "keep"], help="what a sign-out does (default forget)")
+
+
+def _keys(commands: Any) -> None:
+    group = commands.add_parser(
+        "key",
+        help=argparse.SUPPRESS,
+        description="Secret keys for CRM systems and admins. A revoked key is refused by the next request everywhere.",
+        epilog="Example:\n  identity key list",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command = _adder(group.add_subparsers(metavar="ACTION", required=True), "identity key")
+    _common(
+        command(
+            "list", _key_list, "List the keys, revoked ones included; the secrets are not kept.", "identity key list"
+        )
+    )
+
+    one = command(
+        "create",
+        _key_create,
+        "Make a secret key and show it this once.",
+        "identity key create --name CRM --scope profiles:read",
+    )
+    one.add_argument("--name", required=True, help="what people call it")
+    one.add_argument(
+        "--scope",
+        dest="scopes",
+        action="append",
+        required=True,
+        choices=[*map(str, Scope)],
+        help="what it may do; give it once for each",
+    )
+    _common(one)
+
+    one = command("revoke", _key_revoke, "Put a key out of force for good.", "identity key revoke KEY_ID")
+    one.add_argument("id", metavar="KEY_ID", help="as list tells it")
+    _common(one)
+
+
+def _adder(commands: Any, prefix: str) -> Callable[[str, Command, str, str], argparse.ArgumentParser]:
+    def add(name: str, run: Command, description: str, example: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = commands.add_parser(
+            name,
+            prog=f"{prefix} {name}",
+            help=description,
+            description=textwrap.fill(description, HELP_COLUMNS),
+            epilog=f"Example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        parser.set_defaults(command=run)
+        parser.add_argument(
+            "--data-dir",
+            metavar="FOLDER",
+            help="where the embedded servers keep their data (default: IDENTITY_DATA_DIR)",
+        )
+        return parser
+
+    return add
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON, as the HTTP API answers")
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workspace", metavar="SLUG", help="the workspace (default: the only one)")
+    _json(parser)
+
+
+def _page(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--channel", dest="channel_id", metavar="CHANNEL_ID", help="that came by this channel")
+    parser.add_argument("--from", metavar="TIME", help="from this time on (RFC 3339, or milliseconds since 1970)")
+    parser.add_argument("--to", metavar="TIME", help="before this time")
+    parser.add_argument("--limit", metavar="N", help="at most so many (default 50, at most 200)")
+    parser.add_argument("--cursor", metavar="CURSOR", help="go on behind the last page, as its end told")
+
+
+def _switch(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise argparse.ArgumentTypeError("on or off is wanted")
+    return text == "on"
+
+
+def _version() -> str:
+    try:
+        number = version("identity-service")
+    except PackageNotFoundError:
+        number = "of a checkout that is not installed"
+    return f"identity {number} (schema {migrate.head():04})"

@@ -56,7 +56,7 @@ class Validation(msgspec.Struct, frozen=True):
     """What validation says of one event. ``preview`` tells what the live call would decide, to holders of a secret."""
 
     accepted: bool
-    refusal: str | None
+    refusal: Refusal | None
     hint: str | None
     fields: list[DecisionView]
     preview: "Preview | None" = None
@@ -65,7 +65,7 @@ class Validation(msgspec.Struct, frozen=True):
 class Preview(msgspec.Struct, frozen=True):
     """What the live call would do now, against what is held."""
 
-    refusal: str | None
+    refusal: Refusal | None
     unchanged: bool
     created_customer: bool
     customer_id: str | None
@@ -121,11 +121,12 @@ class EventRoutes:
             else:
                 generation = (await self._cache.read(())).generation
             await self._access.confirm(generation)
-            # Not what ``confirm`` returns: another request may have taken the snapshot anew since the key was looked up.
+            # Another request may have taken the snapshot anew since the key was looked up in it.
             if self._access.generation == snapshot:
                 break
         headers = self._admit(channel, request)
-        if known:
+        # An event id must be remembered even where nothing changes, or a retry of it would win over a later push.
+        if known and "event_id" not in members:
             return Response(200, OK, headers)
         assert channel is not None
         if push is None:

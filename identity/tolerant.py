@@ -1,8 +1,8 @@
 """Pure: JSON as it really arrives. Whatever one value is, the values beside it are read.
 
 msgspec is fast and strict: invalid UTF-8, half a surrogate pair, a bare line end in a text, NaN, 1e400 or deep nesting
-anywhere make it refuse the whole text. So values stay raw until their own reader sees them, and what msgspec refuses is read again by the
-standard library, with the damage kept to the one value.
+anywhere make it refuse the whole text. So values stay raw until their own reader sees them, and what msgspec refuses
+is read again by the standard library, with the damage kept to the one value.
 """
 
 import json

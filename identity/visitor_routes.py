@@ -77,12 +77,13 @@ class VisitorRoutes:
         """Return the page of one visitor."""
         key = await self._access.authorize(request, Scope.PROFILES_READ)
         visitor_id = read_visitor_id(sent)
-        page = await self._find(key.workspace_id, visitor_id) if visitor_id is not None else None
+        page = await self.find(key.workspace_id, visitor_id) if visitor_id is not None else None
         if page is None:
             raise Problem(404, "visitor_not_found", "No visitor with this id was ever seen.")
         return json_response(page)
 
-    async def _find(self, workspace_id: int, visitor_id: str) -> VisitorPage | None:
+    async def find(self, workspace_id: int, visitor_id: str) -> VisitorPage | None:
+        """Return what is known of a visitor, or None."""
         key = (workspace_id, visitor_id)
 
         async def work(connection: Connection) -> VisitorPage | None:

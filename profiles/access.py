@@ -100,8 +100,8 @@ class Access:
             raise Problem(403, "missing_scope", f"This key does not have the scope {scope}.")
         return key
 
-    async def confirm(self, told: int | None) -> bool:
-        """Make sure that the snapshot is the present one; return whether it had to be taken anew.
+    async def confirm(self, told: int | None) -> None:
+        """Make sure that the snapshot is the present one. What was found in it before must be looked up again.
 
         ``told`` is the generation that the cache gave in answer to a read made for this very request, or None.
 
@@ -109,13 +109,11 @@ class Access:
             Unavailable: neither the cache nor the database could tell.
         """
         if told == self.generation:
-            return False
-        before = self.generation
+            return
         await self._confirmations.submit(None)
         if told is not None and told > self.generation:
             # Left by a database that was restored to an earlier day, or junk: the fence would keep the truth out.
             await self._cache.forget([(self._cache.generation_key(), told)])
-        return self.generation != before
 
     async def _ask_database(self, callers: Sequence[None]) -> list[int]:
         since = time.monotonic()

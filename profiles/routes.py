@@ -70,8 +70,10 @@ class CustomerRoutes:
     async def dispatch(self, request: Request) -> Response:
         """Everything below ``/api/v1/customers``; ids are read from the path as it was sent, percent-encoded."""
         raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
-        path = raw.partition(b"?")[0]
-        parts = path[len(CUSTOMERS_PATH) :].strip(b"/").split(b"/")
+        below = raw.partition(b"?")[0][len(CUSTOMERS_PATH) :]
+        if below and not below.startswith(b"/"):  # a mount takes every path that begins like it
+            raise Problem(404, "not_found", "There is nothing at this address.")
+        parts = below.strip(b"/").split(b"/")
         if parts == [b"lookup"] and request.method == "POST":
             return await self.lookup(request)
         if request.method not in ("GET", "HEAD"):
@@ -122,6 +124,13 @@ class CustomerRoutes:
             ]
 
         return json_response({"results": await self._database.run(work)})
+
+    async def view(self, workspace_id: int, customer_id: str) -> CustomerView | None:
+        """Return a customer as held now, with the provenance of its fields, or None."""
+        looked = await self._lookups.submit((workspace_id, customer_id))
+        if looked is None:
+            return None
+        return customer_view(looked.profile, looked.visitors, await self._provenance(workspace_id, looked.profile))
 
     async def _find(self, key: SecretKey, customer_id: str | None) -> tuple[int, Looked]:
         looked = await self._lookups.submit((key.workspace_id, customer_id)) if customer_id is not None else None

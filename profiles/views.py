@@ -5,7 +5,7 @@ import msgspec
 from profiles.clock import to_text
 from profiles.http import Problem, Request
 from profiles.profile import Merge, Profile
-from profiles.remarks import HINTS, Decision, JsonValue, Verdict, cut
+from profiles.remarks import HINTS, Decision, JsonValue, Reason, Verdict, cut
 from profiles.store import CustomerVisitor
 
 _HELD_AFTER = frozenset({Verdict.SET, Verdict.OVERWROTE, Verdict.UNCHANGED})
@@ -15,8 +15,8 @@ class DecisionView(msgspec.Struct, frozen=True):
     """One decision. ``new`` is what is held after it; ``raw`` what was sent and lost, cut at 256 characters."""
 
     field: str
-    verdict: str
-    reason: str | None
+    verdict: Verdict
+    reason: Reason | None
     old: JsonValue
     new: JsonValue
     raw: str | None

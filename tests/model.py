@@ -77,12 +77,12 @@ class Model:
     def __init__(self) -> None:
         self.customers: dict[str, Customer] = {}
         self.visitors: dict[str, Visitor] = {}
-        self.seen: set[str] = set()
+        self.seen: set[tuple[bool, str | None]] = set()
         self._left_a_trace = False
 
     def take(self, event: Sent, received_at: int, *, keeps_on_sign_out: bool = False) -> bool:
-        """Take one event in; return whether it was refused."""
-        event_id = event.get("event_id")
+        """Take one event of one of two channels in; return whether it was refused."""
+        event_id = (keeps_on_sign_out, event.get("event_id"))  # each channel gives ids of its own
         if event_id in self.seen:
             return False
         told = event.get("occurred_at")
@@ -100,7 +100,7 @@ class Model:
             case "userProfileChanged":
                 refused = self._change_profile(event, at)
         # A timed event that changed nothing needs no remembering: the time it carries keeps it from winning twice.
-        if event_id is not None and not refused and (told is None or self._left_a_trace):
+        if event_id[1] is not None and not refused and (told is None or self._left_a_trace):
             self.seen.add(event_id)
         return refused
 

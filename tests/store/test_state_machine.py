@@ -5,15 +5,15 @@ from itertools import count
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings, strategies
+from hypothesis import HealthCheck, Phase, settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from identity.resolve import Outcome
+from profiles.clock import read_time
 from tests.harness import WRITE_KEY, Urls, fresh_store, opened_service
 from tests.model import Model, Sent
 from tests.store.calls import (
     KEEPING_KEY,
-    WORKSPACE,
     add_keeping_channel,
     authenticate,
     find_visitors,
@@ -32,9 +32,7 @@ values = {
     "email": strategies.sampled_from(["a@shop.example", "b@shop.example", "not an address", ""]),
     "gender": strategies.sampled_from(["male", "female", "other?", None]),
 }
-params = strategies.fixed_dictionaries(
-    {}, optional={"name": strategies.sampled_from(["Ana", "Bo", " "]), **values}
-)
+params = strategies.fixed_dictionaries({}, optional={"name": strategies.sampled_from(["Ana", "Bo", " "]), **values})
 profiles = strategies.fixed_dictionaries({}, optional={"firstName": strategies.sampled_from(["Ana", "Bo"]), **values})
 operations = strategies.one_of(
     strategies.builds(lambda value: {"type": "set", "path": "email", "value": value}, values["email"]),
@@ -74,7 +72,9 @@ events = strategies.one_of(
         strategies.just("userProfileChanged"),
         userId=strategies.one_of(strategies.none(), strategies.none(), customers),
         visitor_id=visitors,
-        patch=strategies.builds(lambda steps: {"operations": steps}, strategies.lists(operations, min_size=1, max_size=3)),
+        patch=strategies.builds(
+            lambda steps: {"operations": steps}, strategies.lists(operations, min_size=1, max_size=3)
+        ),
         **common,
     ),
 )
@@ -112,16 +112,19 @@ class Machine(RuleBasedStateMachine):
     def several_events_in_one_request(self, milliseconds: int, sent: list[Sent], *, keeps: bool) -> None:
         self._post(sent, milliseconds, keeps=keeps)
 
-    @rule(who=customers, params=params, visitor_id=visitors, age=ages, times=strategies.integers(1, 3))
+    @rule(
+        who=customers, params=params, visitor_id=visitors, age=ages, event_id=event_ids, times=strategies.integers(1, 3)
+    )
     def the_same_push_several_times(
-        self, who: str, params: dict[str, str], visitor_id: str, age: int | None, times: int
+        self, who: str, params: dict[str, str], visitor_id: str, age: int | None, event_id: str | None, times: int
     ) -> None:
+        sent = _event(
+            "clIdentity", params={"customerId": who, **params}, visitor_id=visitor_id, age=age, event_id=event_id
+        )
         for _ in range(times):
             self.now += 1
-            push = self._timed(_event("clIdentity", params={"customerId": who, **params}, visitor_id=visitor_id, age=age))
-            body = {"visitor_id": push["visitor_id"], **push["params"]}
-            if "occurred_at" in push:
-                body["occurred_at"] = push["occurred_at"]
+            push = self._timed(sent)
+            body = {**{name: part for name, part in push.items() if name not in ("type", "params")}, **push["params"]}
             assert self.runner.run(authenticate(self.service, body)) == (200, {"status": "ok"})
             self.model.take(push, self.now)
             self._compare()
@@ -146,9 +149,7 @@ class Machine(RuleBasedStateMachine):
     def _post(self, sent: list[Sent], milliseconds: int, *, keeps: bool) -> None:
         self.now += milliseconds
         timed = [self._timed(event) for event in sent]
-        status, _ = self.runner.run(
-            post_events(self.service, *timed, write_key=KEEPING_KEY if keeps else WRITE_KEY)
-        )
+        status, _ = self.runner.run(post_events(self.service, *timed, write_key=KEEPING_KEY if keeps else WRITE_KEY))
         for event in timed:
             self.model.take(event, self.now, keeps_on_sign_out=keeps)
 
@@ -194,12 +195,10 @@ def told(outcome: Outcome) -> Any:
 
 
 def _milliseconds(text: str) -> int:
-    from profiles.clock import read_time
-
     return read_time(text) or 0
 
 
-def _run(urls: Urls, examples: int, steps: int) -> None:
+def _run(urls: Urls, examples: int, steps: int, *, shrinks: bool = True) -> None:
     with fresh_store(urls.database) as database:
         add_keeping_channel(database)
         machine = type("BoundMachine", (Machine,), {"database": database, "redis": urls.redis})
@@ -209,6 +208,7 @@ def _run(urls: Urls, examples: int, steps: int) -> None:
                 max_examples=examples,
                 stateful_step_count=steps,
                 deadline=None,
+                phases=[phase for phase in Phase if shrinks or phase is not Phase.shrink],
                 suppress_health_check=list(HealthCheck),
                 print_blob=True,
             ),
@@ -217,9 +217,9 @@ def _run(urls: Urls, examples: int, steps: int) -> None:
 
 
 def test_after_any_history_the_service_holds_what_the_model_holds(urls: Urls) -> None:
-    _run(urls, examples=25, steps=15)
+    _run(urls, examples=25, steps=15, shrinks=False)
 
 
 @pytest.mark.long
 def test_after_very_many_histories_the_service_holds_what_the_model_holds(urls: Urls) -> None:
-    _run(urls, examples=1500, steps=40)
+    _run(urls, examples=400, steps=30)

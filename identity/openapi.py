@@ -1,0 +1,926 @@
+"""Pure: the OpenAPI document of every endpoint.
+
+Answers are described by the very structs they are made of, closed lists by their enums, fields by the field table.
+Only what no struct knows is written by hand: paths, what is sent to the tolerant endpoints, which problems may come.
+"""
+
+from typing import Any
+
+import msgspec
+
+from identity.admin.changes import (
+    CHANNELS_MAX,
+    KEYS_MAX,
+    ChannelChange,
+    ChannelPage,
+    CreatedKey,
+    KeyPage,
+    NewChannel,
+    NewKey,
+)
+from identity.admin.ledger import MERGE_FILTERS, REFUSAL_FILTERS, MergePage, RefusalPage, RefusalView
+from identity.admin.query import LIMIT_DEFAULT, LIMIT_MAX
+from identity.administration import NAME_CHARACTERS_MAX, ORIGINS_MAX, ChannelView, KeyView
+from identity.parse import (
+    AUTHENTICATE_BYTES_MAX,
+    EVENT_NAMES,
+    EVENTS_BYTES_MAX,
+    EVENTS_MAX,
+    OPERATIONS_MAX,
+    PATH_CHARACTERS_MAX,
+)
+from identity.refusals import REFUSAL_HINTS, Refusal
+from identity.resolve import FactKind
+from identity.routes import EventError, EventResult, Preview, Validation
+from identity.visitor_routes import IDENTIFICATIONS_MAX, IdentificationView, VisitorPage
+from identity.visitors import CUSTOMER_ID_CHARACTERS_MAX, EVENT_ID_CHARACTERS_MAX, VISITOR_ID_CHARACTERS_MAX
+from profiles.access import Scope
+from profiles.fields import FIELDS, SPELLINGS, Dialect
+from profiles.http import BODY_SECONDS_MAX, QUERY_BYTES_MAX
+from profiles.remarks import HINTS, Reason, Verdict
+from profiles.routes import CUSTOMERS_PER_INPUT_MAX, LOOKUP_BYTES_MAX, LOOKUP_INPUTS_MAX, LookupResult
+from profiles.views import CustomerView, DecisionView, MergeView, Provenance, VisitorView
+
+Json = dict[str, Any]
+
+STRUCTS: tuple[type, ...] = (
+    EventResult, Validation, CustomerView, LookupResult, VisitorPage, MergePage, RefusalPage, ChannelPage, ChannelView,
+    NewChannel, ChannelChange, KeyPage, KeyView, NewKey, CreatedKey,
+)  # fmt: skip
+"""What answers and admins' bodies are made of; the structs within are found by themselves."""
+
+VERDICTS: dict[Verdict, str] = {
+    Verdict.SET: "Nothing was held; now this value is.",
+    Verdict.OVERWROTE: "Another value was held; now this one is.",
+    Verdict.UNCHANGED: "This very value was held already.",
+    Verdict.IGNORED_EMPTY: "Nothing overwrites with nothing: null, empty and blank values are passed over.",
+    Verdict.SKIPPED_INVALID: "The value cannot be held; the reason tells why. The rest of the record lives on.",
+    Verdict.SKIPPED_OLDER: "A newer value is held.",
+    Verdict.KEPT_EXISTING: "A sign-up or a value given before sign-in met a held one, and may only fill gaps.",
+    Verdict.UNSET: "The value was removed by a patch.",
+}
+
+PROBLEMS: dict[str, tuple[int, str]] = {
+    "not_a_json_object": (400, "The body must be one JSON object."),
+    "body_cut_off": (400, "The connection ended within the body."),
+    "invalid_events": (400, '"events" must be a list.'),
+    "invalid_lookup": (400, "Not one list of texts (customer ids may be whole numbers)."),
+    "invalid_query": (400, "The query is not percent-encoded UTF-8."),
+    "missing_customer_id": (400, "The query does not name the customer."),
+    "missing_visitor_id": (400, "The query does not name the visitor."),
+    "unknown_include": (400, "Something else than provenance was to be included."),
+    "unknown_parameter": (400, "A query parameter is not one of those listed here."),
+    "invalid_cursor": (400, "The cursor is not one that the page before gave."),
+    "invalid_limit": (400, f"The limit is a whole number from 1 to {LIMIT_MAX}."),
+    "invalid_from": (400, "Neither an RFC 3339 time with its offset nor milliseconds since 1970."),
+    "invalid_to": (400, "Neither an RFC 3339 time with its offset nor milliseconds since 1970."),
+    "invalid_customer_id": (400, "No customer can have this id."),
+    "invalid_visitor_id": (400, "No visitor can have this id."),
+    "invalid_channel_id": (400, "Not a UUID."),
+    "invalid_event": (400, "Too long, or with control characters."),
+    "invalid_field": (400, "Too long, or with control characters."),
+    "invalid_verdict": (400, "Not one of the closed list; the message names it."),
+    "invalid_reason": (400, "Not one of the closed list; the message names it."),
+    "missing_key": (401, "No key came along."),
+    "unknown_key": (401, "No key in force is this one."),
+    "missing_scope": (403, "The secret key does not have the scope that this call wants."),
+    "origin_not_allowed": (403, "The channel does not take events from pages of this origin."),
+    "other_workspace": (403, "The secret key and the write key are of different workspaces."),
+    "not_found": (404, "There is nothing at this address."),
+    "customer_not_found": (404, "No customer is held by this id."),
+    "visitor_not_found": (404, "No visitor with this id was ever seen."),
+    "merge_not_found": (404, "No merge of this workspace has this id."),
+    "channel_not_found": (404, "No channel of this workspace has this id."),
+    "key_not_found": (404, "No key of this workspace has this id."),
+    "method_not_allowed": (405, "The address takes other methods."),
+    "body_too_slow": (408, f"The body did not arrive within {BODY_SECONDS_MAX:.0f} s."),
+    "channel_revoked": (409, "The channel was revoked, for good."),
+    "too_many_channels": (409, f"A workspace may have {CHANNELS_MAX} channels in force."),
+    "too_many_keys": (409, f"A workspace may have {KEYS_MAX} keys in force."),
+    "last_admin_key": (409, "The last key with the scope admin cannot be revoked."),
+    "body_too_large": (413, "The body is over its limit."),
+    "too_many_events": (413, f"One request may carry {EVENTS_MAX} events."),
+    "too_many_inputs": (413, f"One lookup may have {LOOKUP_INPUTS_MAX} inputs."),
+    "query_too_long": (414, f"The query may have {QUERY_BYTES_MAX} bytes."),
+    "invalid_body": (422, "A member of the body is missing, unknown or of another type; the message tells where."),
+    "invalid_name": (422, f"A name is a text of 1 to {NAME_CHARACTERS_MAX} characters."),
+    "invalid_origins": (422, "Not origins as browsers send them; the message tells more."),
+    "invalid_on_sign_out": (422, "on_sign_out is forget or keep."),
+    "invalid_scopes": (422, "Not one or more of the scopes."),
+    "internal_error": (500, "A fault of ours; it has been logged."),
+    "query_too_slow": (503, "Too much to look through: narrow the time range."),
+    "unavailable": (503, "Too busy, or a server behind this one is away: try again after Retry-After."),
+}
+"""Every code that a problem document can have."""
+
+_BODY = ("not_a_json_object", "body_cut_off", "body_too_slow", "body_too_large")
+_ALWAYS = ("method_not_allowed", "internal_error", "unavailable")
+_PUBLIC = ("missing_key", "unknown_key", "origin_not_allowed", *_BODY, *_ALWAYS)
+_SECRET = ("missing_key", "unknown_key", "missing_scope", *_ALWAYS)
+_QUERY = ("invalid_query", "query_too_long", "unknown_parameter", "invalid_limit", "invalid_cursor")
+_RANGE = (*_QUERY, "invalid_from", "invalid_to", "invalid_channel_id", "invalid_reason", "query_too_slow")
+_NAMED = ("invalid_body", "invalid_name")
+
+_WRITE_KEY: list[Json] = [{"writeKey": []}, {}]
+"""In the header; the empty choice stands for the key in the body, which OpenAPI has no word for."""
+_PREVIEW_KEY: list[Json] = [*_WRITE_KEY, {"secretKey": ["profiles:read"]}]
+
+_UUIDS = ("merge_id", "channel_id", "channel", "key_id", "refusal_id", "identification_id", "undone_by")
+_TIMES = ("occurred_at", "received_at", "created_at", "updated_at", "revoked_at", "linked_at", "set_at", "since")
+_ID = "0197a3b0-5c00-7a1b-8c2d-0123456789ab"
+_CHANNEL = "6f1f7a52-7a3e-4c8e-9d62-0c6f3a3a4a11"
+_MORNING = "2026-06-01T08:30:00.000Z"
+
+
+def document() -> Json:
+    """Return the OpenAPI 3.1 document."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Identity",
+            "version": "1",
+            "summary": "Who is this visitor, and what is known of them?",
+            "description": (
+                "JSON in, JSON out. Times are RFC 3339 in UTC with milliseconds; epoch milliseconds are taken too. "
+                "Errors are RFC 9457 problem documents with a code. What a public key sends is answered the same way "
+                "whatever was made of it; what was skipped or refused, and why, is seen by admins."
+            ),
+        },
+        "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
+        "paths": _paths(),
+        "components": {"securitySchemes": _SECURITY, "schemas": _schemas()},
+    }
+
+
+_TAGS = {
+    "Events": "For websites, with a channel's public write key. These calls write and never read anything back.",
+    "Lookups": "For CRM systems, with a secret key of the scope profiles:read.",
+    "Admin": "With a secret key of the scope admin; everything is within the key's own workspace.",
+    "Operations": "For whoever runs the service.",
+}
+
+_SECURITY: Json = {
+    "writeKey": {
+        "type": "apiKey", "in": "header", "name": "X-Write-Key",
+        "description": "A channel's public write key. It may also come as the member write_key of the body, so that a page "
+        "can post text/plain without a preflight.",
+    },
+    "secretKey": {
+        "type": "http", "scheme": "bearer",
+        "description": f"A secret key, sk_…, with scopes out of: {', '.join(Scope)}.",
+    },
+}  # fmt: skip
+
+
+def _paths() -> Json:
+    return {**_event_paths(), **_lookup_paths(), **_ledger_paths(), **_channel_paths(), **_key_paths(), **_operations()}
+
+
+def _event_paths() -> Json:
+    push = {
+        "visitor_id": "visitor-1", "customer_id": "42", "display_name": "Ana Lin", "display_mobile": "+886912345678",
+    }  # fmt: skip
+    sign_in = {"type": "userSignedIn", "event_id": "e-1", "visitor_id": "visitor-1", "userId": "42"}
+    decision = DecisionView("display_name", Verdict.SET, None, None, "Ana Lin", None, None)
+    validation = Validation(
+        accepted=True,
+        refusal=None,
+        hint=None,
+        fields=[decision],
+        preview=Preview(
+            None, unchanged=False, created_customer=True, customer_id="42", linked=True, decisions=[decision]
+        ),
+    )
+    rejected = EventResult(
+        "rejected", (EventError("/customer_id", "missing_customer_id", REFUSAL_HINTS[Refusal.MISSING_CUSTOMER_ID]),)
+    )
+    one_or_more = f"One event, or as many as {EVENTS_MAX} in a list; {EVENTS_BYTES_MAX // 1024} KiB at most."
+    return {
+        "/api/v1/authenticate": {
+            "post": _operation(
+                "Events",
+                "authenticate",
+                "This visitor is this customer, and here are some fields",
+                "New values overwrite old ones, empty ones are ignored, a bad one is skipped and the rest lives on. "
+                "The answer is always the same: it tells a holder of the public key nothing about what is held.",
+                security=_WRITE_KEY,
+                body=("Push", push, f"At most {AUTHENTICATE_BYTES_MAX // 1024} KiB; Content-Type is not relied on."),
+                answer=("Taken", "Taken in, whatever was made of it", {"status": "ok"}),
+                problems=_PUBLIC,
+            )
+        },
+        "/api/v1/events": {
+            "post": _operation(
+                "Events",
+                "sendEvents",
+                "Send events",
+                f"{one_or_more} A retry with the same event_id changes nothing. The answer has one result per event, "
+                "in order, and speaks of what was sent alone.",
+                security=_WRITE_KEY,
+                body=("Events", {"events": [sign_in]}, one_or_more),
+                answer=("EventResults", "One result per event", {"results": [EventResult("accepted"), rejected]}),
+                problems=(*_PUBLIC, "invalid_events", "too_many_events"),
+            )
+        },
+        "/api/v1/validate/authenticate": {
+            "post": _operation(
+                "Events",
+                "validateAuthenticate",
+                "What would be made of a push",
+                "Stores nothing. With a secret key also the preview: exactly what the live call would decide now.",
+                security=_PREVIEW_KEY,
+                body=("Push", push, f"At most {AUTHENTICATE_BYTES_MAX // 1024} KiB."),
+                answer=("Validation", "What would be made of it", validation),
+                problems=(*_PUBLIC, "other_workspace"),
+            )
+        },
+        "/api/v1/validate/events": {
+            "post": _operation(
+                "Events",
+                "validateEvents",
+                "What would be made of events",
+                "The same for events, each looked at by itself.",
+                security=_PREVIEW_KEY,
+                body=("Events", {"events": [sign_in]}, one_or_more),
+                answer=("Validations", "One validation per event, in order", {"results": [validation]}),
+                problems=(*_PUBLIC, "invalid_events", "too_many_events", "other_workspace"),
+            )
+        },
+    }
+
+
+def _lookup_paths() -> Json:
+    customer = CustomerView(
+        customer_id="42",
+        version=2,
+        created_at=_MORNING,
+        updated_at=_MORNING,
+        fields={"display_name": "Ana Lin"},
+        visitors=[VisitorView("visitor-1", _MORNING, current=True)],
+        provenance={"display_name": Provenance(_MORNING, _ID, "clIdentity", _CHANNEL)},
+    )
+    identification = IdentificationView(
+        identification_id=_ID,
+        kind=FactKind.IDENTIFIED,
+        customer_id="42",
+        occurred_at=_MORNING,
+        received_at=_MORNING,
+        event="clIdentity",
+        event_id=None,
+        channel_id=_CHANNEL,
+        source="channel",
+        applied=True,
+        decisions=[],
+    )
+    include = _parameter("include", "query", "Add, per field, which merge set it and when.", enum=["provenance"])
+    known = {
+        "name": "If-None-Match", "in": "header", "description": "The ETag of an answer at hand.",
+        "schema": {"type": "string"},
+    }  # fmt: skip
+    by_id: dict[str, Any] = {
+        "security": [{"secretKey": [str(Scope.PROFILES_READ)]}],
+        "answer": ("CustomerView", "The customer", customer),
+        "not_modified": True,
+    }
+    problems = (*_SECRET, "customer_not_found", "unknown_include", "invalid_query", "query_too_long")
+    return {
+        "/api/v1/customers/{customer_id}": {
+            "get": _operation(
+                "Lookups",
+                "findCustomer",
+                "A customer",
+                "What is held: fields by name, and the visitors that were ever linked, the current ones first.",
+                parameters=[_customer_id("path"), include, known],
+                problems=(*problems, "not_found"),
+                **by_id,
+            )
+        },
+        "/api/v1/customers": {
+            "get": _operation(
+                "Lookups",
+                "findCustomerByQuery",
+                "A customer whose id does not fit a path",
+                "The same, for ids such as “..”, and behind proxies that decode %2F.",
+                parameters=[_customer_id("query"), include, known],
+                problems=(*problems, "missing_customer_id"),
+                **by_id,
+            )
+        },
+        "/api/v1/customers/lookup": {
+            "post": _operation(
+                "Lookups",
+                "lookUpCustomers",
+                "Customers by ids, e-mails, phones or visitors",
+                f"One kind of input, at most {LOOKUP_INPUTS_MAX}. One result per input, in order; whom nothing is "
+                f"found for has an empty list, and at most {CUSTOMERS_PER_INPUT_MAX} customers stand in one.",
+                security=[{"secretKey": [str(Scope.PROFILES_READ)]}],
+                body=("Lookup", {"emails": ["ana@shop.example"]}, f"At most {LOOKUP_BYTES_MAX // 1024} KiB."),
+                answer=(
+                    "LookupResults",
+                    "One result per input",
+                    {
+                        "results": [
+                            LookupResult("ana@shop.example", [msgspec.structs.replace(customer, provenance=None)])
+                        ]
+                    },
+                ),
+                problems=(*_SECRET, *_BODY, "invalid_lookup", "too_many_inputs"),
+            )
+        },
+        **{
+            path: {
+                "get": _operation(
+                    "Lookups",
+                    name,
+                    summary,
+                    "Whose it is now, and everything that was said of it, the last arrival first, at most "
+                    f"{IDENTIFICATIONS_MAX}.",
+                    security=[{"secretKey": [str(Scope.PROFILES_READ)]}],
+                    parameters=[_visitor_id(place)],
+                    answer=(
+                        "VisitorPage",
+                        "The visitor",
+                        VisitorPage("visitor-1", "42", _MORNING, [identification]),
+                    ),
+                    problems=(*_SECRET, "visitor_not_found", *more),
+                )
+            }
+            for path, name, summary, place, more in (
+                ("/api/v1/visitors/{visitor_id}", "findVisitor", "A visitor", "path", ("not_found",)),
+                (
+                    "/api/v1/visitors",
+                    "findVisitorByQuery",
+                    "A visitor whose id does not fit a path",
+                    "query",
+                    ("missing_visitor_id", "invalid_query", "query_too_long"),
+                ),
+            )
+        },
+    }
+
+
+def _ledger_paths() -> Json:
+    merge = MergeView(
+        merge_id=_ID,
+        customer_id="42",
+        visitor_id="visitor-1",
+        channel_id=_CHANNEL,
+        source="channel",
+        event="clIdentity",
+        event_id=None,
+        occurred_at=_MORNING,
+        received_at=_MORNING,
+        created_customer=False,
+        undone_by=None,
+        version=2,
+        decisions=[
+            DecisionView("display_name", Verdict.OVERWROTE, None, "Ana", "Ana Lin", None, None),
+            DecisionView(
+                "display_mobile",
+                Verdict.SKIPPED_INVALID,
+                Reason.NO_COUNTRY_CODE,
+                None,
+                None,
+                "0912345678",
+                HINTS[Reason.NO_COUNTRY_CODE],
+            ),
+        ],
+    )
+    refusal = RefusalView(
+        refusal_id=_ID,
+        reason=Refusal.BLOCKED_CUSTOMER_ID,
+        hint=REFUSAL_HINTS[Refusal.BLOCKED_CUSTOMER_ID],
+        event="clIdentity",
+        event_id=None,
+        visitor_id="visitor-1",
+        customer_id="undefined",
+        channel_id=_CHANNEL,
+        fields=["display_name"],
+        occurred_at=_MORNING,
+        received_at=_MORNING,
+    )
+    return {
+        "/api/v1/admin/merges": {
+            "get": _admin(
+                "listMerges",
+                "Merges",
+                "The ledger, newest first, changes of links alone left out. field, verdict and reason must meet in one "
+                "decision. Times are those of arrival, from included, to not.",
+                parameters=[_filter(name, Reason) for name in MERGE_FILTERS],
+                answer=("MergePage", "One page", MergePage([merge], None)),
+                paged=True,
+                problems=(
+                    *_RANGE,
+                    "invalid_customer_id", "invalid_visitor_id", "invalid_event", "invalid_field", "invalid_verdict",
+                ),
+            )
+        },
+        "/api/v1/admin/merges/{merge_id}": {
+            "get": _admin(
+                "findMerge",
+                "One merge",
+                "Also one that changed links alone.",
+                parameters=[_uuid("merge_id")],
+                answer=("MergeView", "The merge", merge),
+                problems=("merge_not_found",),
+            )
+        },
+        "/api/v1/admin/refusals": {
+            "get": _admin(
+                "listRefusals",
+                "Refused events",
+                "Newest first. The counts are complete and of all time; only channel_id narrows them.",
+                parameters=[_filter(name, Refusal) for name in REFUSAL_FILTERS],
+                answer=(
+                    "RefusalPage",
+                    "One page, and the counts",
+                    RefusalPage([refusal], None, {Refusal.BLOCKED_CUSTOMER_ID: 1}),
+                ),
+                paged=True,
+                problems=_RANGE,
+            )
+        },
+    }  # fmt: skip
+
+
+def _channel_paths() -> Json:
+    channel = ChannelView(
+        channel_id=_CHANNEL,
+        name="Shop",
+        write_key="wk_3kT0xUq9ZpQm2vYb5sLw1aRc",
+        website_tracking=True,
+        origins=["https://shop.example"],
+        on_sign_out="forget",
+        created_at=_MORNING,
+        revoked_at=None,
+    )
+    one = ("ChannelView", "The channel", channel)
+    values = (*_BODY, *_NAMED, "invalid_origins")
+    return {
+        "/api/v1/admin/channels": {
+            "get": _admin(
+                "listChannels",
+                "Channels",
+                "Newest first, revoked ones included.",
+                parameters=[_filter(name, Reason) for name in ("limit", "cursor")],
+                answer=("ChannelPage", "One page", ChannelPage([channel], None)),
+                paged=True,
+                problems=_QUERY,
+            ),
+            "post": _admin(
+                "createChannel",
+                "Make a channel",
+                "It gets a write key of its own. Origins are those of the pages that may send, as browsers name them; "
+                "loopback stands for every port of the page's own machine.",
+                body=("NewChannel", {"name": "Shop", "origins": ["https://shop.example"]}, f"≤ {ORIGINS_MAX} origins."),
+                answer=one,
+                problems=(*values, "too_many_channels"),
+            ),
+        },
+        "/api/v1/admin/channels/{channel_id}": {
+            "get": _admin(
+                "findChannel",
+                "One channel",
+                "Also a revoked one.",
+                parameters=[_uuid("channel_id")],
+                answer=one,
+                problems=("channel_not_found",),
+            ),
+            "patch": _admin(
+                "changeChannel",
+                "Change a channel",
+                "What is left out stays. The change counts at once, in every worker.",
+                parameters=[_uuid("channel_id")],
+                body=("ChannelChange", {"website_tracking": False}, "At least what is to be changed."),
+                answer=one,
+                problems=(*values, "channel_not_found", "channel_revoked"),
+            ),
+            "delete": _admin(
+                "revokeChannel",
+                "Revoke a channel",
+                "For good: its write key is refused at once, in every worker. What it sent stays. Twice does no harm.",
+                parameters=[_uuid("channel_id")],
+                answer=("ChannelView", "The channel", msgspec.structs.replace(channel, revoked_at=_MORNING)),
+                problems=("channel_not_found",),
+            ),
+        },
+    }
+
+
+def _key_paths() -> Json:
+    key = KeyView(
+        key_id=_CHANNEL, name="CRM", scopes=["profiles:read"], hint="9xQ4", created_at=_MORNING, revoked_at=None
+    )
+    created = CreatedKey(**msgspec.structs.asdict(key), secret="sk_…9xQ4")  # noqa: S106 - an example
+    return {
+        "/api/v1/admin/keys": {
+            "get": _admin(
+                "listKeys",
+                "Secret keys",
+                "Newest first, revoked ones included. The secrets are kept nowhere; hint is the last four characters.",
+                parameters=[_filter(name, Reason) for name in ("limit", "cursor")],
+                answer=("KeyPage", "One page", KeyPage([key], None)),
+                paged=True,
+                problems=_QUERY,
+            ),
+            "post": _admin(
+                "createKey",
+                "Make a secret key",
+                "The answer shows the secret, this once.",
+                body=("NewKey", {"name": "CRM", "scopes": ["profiles:read"]}, "One scope or more."),
+                answer=("CreatedKey", "The key with its secret", created),
+                problems=(*_BODY, *_NAMED, "invalid_scopes", "too_many_keys"),
+            ),
+        },
+        "/api/v1/admin/keys/{key_id}": {
+            "delete": _admin(
+                "revokeKey",
+                "Revoke a secret key",
+                "For good: it is refused at once, in every worker. Twice does no harm.",
+                parameters=[_uuid("key_id")],
+                answer=("KeyView", "The key", msgspec.structs.replace(key, revoked_at=_MORNING)),
+                problems=("key_not_found", "last_admin_key"),
+            )
+        },
+    }
+
+
+def _operations() -> Json:
+    def plain(name: str, summary: str, text: str, answers: Json) -> Json:
+        operation = {"tags": ["Operations"], "operationId": name, "summary": summary, "description": text}
+        return {"get": {**operation, "security": [], "responses": {**answers, **_problems(("internal_error",))}}}
+
+    checks = {"postgresql": "ok", "schema": "ok", "redis": "ok"}
+    ready = {"status": "ready", "checks": checks}
+    not_ready = {"status": "not ready", "checks": {**checks, "postgresql": "away", "schema": "unknown"}}
+    return {
+        "/livez": plain(
+            "isAlive", "The process answers", "Nothing else is asked.",
+            {"200": _json_answer("It lives", "Taken", {"status": "ok"})},
+        ),
+        "/readyz": plain(
+            "isReady", "Whether traffic should come here",
+            "Each dependency by name. Without Redis the service is slower, not wrong, so that it stays ready.",
+            {
+                "200": _json_answer("Ready", "Readiness", ready),
+                "503": _json_answer("Not ready, or draining", "Readiness", not_ready),
+            },
+        ),
+        "/metrics": plain(
+            "metrics", "Metrics", "Prometheus' text format, summed over the workers of this host.",
+            {"200": _answer("The metrics", "text/plain", {"type": "string"})},
+        ),
+        "/docs": plain(
+            "docs", "This documentation", "One page, without scripts and without any other address.",
+            {"200": _answer("The page", "text/html", {"type": "string"})},
+        ),
+        "/docs/openapi.json": plain(
+            "openapi", "This documentation for programs", "OpenAPI 3.1.",
+            {"200": _answer("The document", "application/json", {"type": "object"})},
+        ),
+    }  # fmt: skip
+
+
+def _admin(operation_id: str, summary: str, description: str, *, problems: tuple[str, ...], **parts: Any) -> Json:
+    return _operation(
+        "Admin",
+        operation_id,
+        summary,
+        description,
+        security=[{"secretKey": [str(Scope.ADMIN)]}],
+        problems=(*_SECRET, *problems),
+        **parts,
+    )
+
+
+def _operation(
+    tag: str,
+    operation_id: str,
+    summary: str,
+    description: str,
+    *,
+    security: list[Json],
+    answer: tuple[str, str, object],
+    problems: tuple[str, ...],
+    parameters: list[Json] | None = None,
+    body: tuple[str, object, str] | None = None,
+    paged: bool = False,
+    not_modified: bool = False,
+) -> Json:
+    schema, told, example = answer
+    done = _json_answer(told, schema, example)
+    if paged:
+        done["headers"] = {"Link": _header('The next page, rel="next"; there is none on the last page.')}
+    answers = {"200": done}
+    if not_modified:
+        done["headers"] = {"ETag": _header("Of this version of the customer.")}
+        answers["304"] = {"description": "Not modified since the answer with this ETag."}
+    operation: Json = {
+        "tags": [tag],
+        "operationId": operation_id,
+        "summary": summary,
+        "description": description,
+        "security": security,
+    }
+    if parameters:
+        operation["parameters"] = parameters
+    if body:
+        kind, sent, text = body
+        operation["requestBody"] = {
+            "required": True,
+            "description": text,
+            "content": {"application/json": {"schema": _ref(kind), "example": sent}},
+        }
+    operation["responses"] = {**answers, **_problems(problems)}
+    return operation
+
+
+def _problems(codes: tuple[str, ...]) -> Json:
+    by_status: dict[int, list[str]] = {}
+    for code in PROBLEMS:
+        if code in codes:
+            by_status.setdefault(PROBLEMS[code][0], []).append(code)
+    return {str(status): _problem(status, by_status[status]) for status in sorted(by_status)}
+
+
+def _problem(status: int, codes: list[str]) -> Json:
+    described = " ".join(f"{code}: {PROBLEMS[code][1]}" for code in codes)
+    problem: Json = {
+        "description": described,
+        "content": {"application/problem+json": {"schema": _ref("Problem")}},
+    }
+    if status == 503:
+        problem["headers"] = {"Retry-After": _header("Seconds; not with query_too_slow.")}
+    return problem
+
+
+def _json_answer(description: str, schema: str, example: object) -> Json:
+    return _answer(description, "application/json", _ref(schema), msgspec.to_builtins(example))
+
+
+def _answer(description: str, media_type: str, schema: Json, example: object = None) -> Json:
+    content: Json = {"schema": schema} if example is None else {"schema": schema, "example": example}
+    return {"description": description, "content": {media_type: content}}
+
+
+def _header(description: str) -> Json:
+    return {"description": description, "schema": {"type": "string"}}
+
+
+def _ref(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _parameter(name: str, place: str, description: str, **schema: Any) -> Json:
+    return {
+        "name": name,
+        "in": place,
+        "required": place == "path",
+        "description": description,
+        "schema": {"type": "string", **schema},
+    }
+
+
+def _uuid(name: str) -> Json:
+    return _parameter(name, "path", "Its id.", format="uuid")
+
+
+def _customer_id(place: str) -> Json:
+    parameter = _parameter("customer_id", place, "The website's own id, percent-encoded.", minLength=1)
+    return {**parameter, "required": True}
+
+
+def _visitor_id(place: str) -> Json:
+    parameter = _parameter(
+        "visitor_id", place, "The visitor's id, percent-encoded.", minLength=1, maxLength=VISITOR_ID_CHARACTERS_MAX
+    )
+    return {**parameter, "required": True}
+
+
+def _filter(name: str, reasons: type[Reason] | type[Refusal]) -> Json:
+    described: dict[str, Json] = {
+        "customer_id": _parameter(name, "query", "Only of this customer."),
+        "visitor_id": _parameter(name, "query", "Only of this visitor."),
+        "channel_id": _parameter(name, "query", "Only of this channel.", format="uuid"),
+        "event": _parameter(name, "query", "Only of this event."),
+        "field": _parameter(name, "query", "Only with a decision on this field."),
+        "from": _parameter(name, "query", "Arrived at this time or later: RFC 3339 or epoch milliseconds."),
+        "to": _parameter(name, "query", "Arrived before this time: RFC 3339 or epoch milliseconds."),
+        "cursor": _parameter(name, "query", "next_cursor of the page before."),
+    }
+    if name == "limit":
+        schema = {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT}
+        return {**_parameter(name, "query", "Items of a page."), "schema": schema}
+    if name in ("verdict", "reason"):
+        kind = Verdict if name == "verdict" else reasons
+        return {**_parameter(name, "query", f"Only with this {name}."), "schema": _ref(kind.__name__)}
+    return described[name]
+
+
+def _schemas() -> Json:
+    _, schemas = msgspec.json.schema_components(
+        STRUCTS, schema_hook=_schema_of, ref_template="#/components/schemas/{name}"
+    )
+    for schema in schemas.values():
+        schema.pop("title", None)
+        for name, member in schema.get("properties", {}).items():
+            _specify(name, member)
+    # Where the structs say less than is promised.
+    schemas["EventResult"]["properties"]["status"] = {"enum": ["accepted", "rejected"], "type": "string"}
+    schemas["ChannelView"]["properties"]["on_sign_out"] = _ref("OnSignOut")
+    for name in ("KeyView", "CreatedKey"):
+        schemas[name]["properties"]["scopes"] = {"type": "array", "items": _ref("Scope")}
+    for name in ("NewChannel", "ChannelChange", "NewKey"):
+        schemas[name]["properties"]["name"] |= {"minLength": 1, "maxLength": NAME_CHARACTERS_MAX}
+    for name in ("NewChannel", "ChannelChange"):
+        schemas[name]["properties"]["origins"] |= {"maxItems": ORIGINS_MAX}
+    schemas["NewKey"]["properties"]["scopes"] |= {"minItems": 1}
+    for kind, hints in ((Verdict, VERDICTS), (Reason, HINTS), (Refusal, REFUSAL_HINTS)):
+        schemas[kind.__name__] |= {
+            "type": "string",
+            "enum": [str(value) for value in kind],
+            "description": "\n".join(f"{value}: {hint}" for value, hint in hints.items()),
+        }
+    schemas |= _sent_schemas() | _small_schemas()
+    return dict(sorted(schemas.items()))
+
+
+def _schema_of(kind: type) -> Json:
+    if kind is object:
+        return {"description": "Any JSON value."}
+    raise NotImplementedError
+
+
+def _specify(name: str, member: Json) -> None:
+    form = "date-time" if name in _TIMES else "uuid" if name in _UUIDS else None
+    if form is not None:
+        for choice in member.get("anyOf", [member]):
+            if choice.get("type") == "string":
+                choice["format"] = form
+
+
+def _sent_schemas() -> Json:
+    """Return what is sent to the tolerant endpoints: whatever is not as told here is skipped, not an error."""
+    fields = {field.name: field.limit for field in FIELDS}
+    envelope = {
+        "visitor_id": _text(f"Names the browser; up to {VISITOR_ID_CHARACTERS_MAX} characters."),
+        "occurred_at": {"$ref": "#/components/schemas/Time", "description": "When it happened; default: on arrival."},
+        "sent_at": {
+            "$ref": "#/components/schemas/Time",
+            "description": "The sender's clock as it sent this; takes the clock's error out of occurred_at.",
+        },
+        "event_id": _text(f"Tells retries from new events; up to {EVENT_ID_CHARACTERS_MAX} characters."),
+    }
+    customer = {
+        "type": ["string", "integer"],
+        "description": f"The website's own stable id, up to {CUSTOMER_ID_CHARACTERS_MAX} characters.",
+    }
+    identify = {
+        spelling: {"description": f"Held as {name}: {fields[name]}."}
+        for dialect in (Dialect.AUTHENTICATE, Dialect.CLIDENTITY)
+        for spelling, name in SPELLINGS[dialect].items()
+    }
+    ids = {"customer_id": customer, "customerId": customer}
+    profile = {
+        path: {"description": f"Held as {name}: {fields[name]}."}
+        for path, name in SPELLINGS[Dialect.PROFILE].items()
+        if "." not in path
+    }
+    leaves = {
+        path.removeprefix("address."): {"description": f"Held as {name}: {fields[name]}."}
+        for path, name in SPELLINGS[Dialect.PROFILE].items()
+        if path.startswith("address.")
+    }
+    operation = {
+        "type": "object",
+        "required": ["type", "path"],
+        "properties": {
+            "type": {"enum": ["set", "unset"]},
+            "path": _text(
+                f"For example firstName, address.city, custom.points; up to {PATH_CHARACTERS_MAX} characters."
+            ),
+            "value": {"description": "For set."},
+        },
+    }
+    operations = {"type": "array", "minItems": 1, "maxItems": OPERATIONS_MAX, "items": operation}
+    return {
+        "Push": {
+            "type": "object",
+            "description": "The fields stand beside the ids, under either spelling, or in params: the dataLayer entry "
+            "as it is. A value that is not as its row tells is skipped; the rest is taken.",
+            "properties": {
+                **envelope,
+                **ids,
+                **identify,
+                "event": {"const": "clIdentity"},
+                "params": {"type": "object", "properties": {**ids, **identify}},
+                "write_key": _text("The write key, where no header can be sent."),
+            },
+            "anyOf": [{"required": ["customer_id"]}, {"required": ["customerId"]}, {"required": ["params"]}],
+        },
+        "Events": {
+            "description": "Several events, or one event as the body itself.",
+            "anyOf": [
+                {
+                    "type": "object",
+                    "required": ["events"],
+                    "properties": {
+                        "events": {"type": "array", "maxItems": EVENTS_MAX, "items": _ref("Event")},
+                        "write_key": _text("The write key, where no header can be sent."),
+                    },
+                },
+                _ref("Event"),
+            ],
+        },
+        "Event": {
+            "type": "object",
+            "description": "The customer comes as customer_id or as userId. userSignedUp: a profile came to be. "
+            "userSignedIn: the visitor is this customer. userSignedOut: the visitor is nobody any more. "
+            "userProfileChanged: a patch of the visitor's current customer. clIdentity: see Push.",
+            "required": ["type"],
+            "properties": {
+                "type": {"enum": list(EVENT_NAMES)},
+                **envelope,
+                "customer_id": customer,
+                "userId": customer,
+                "profile": {
+                    "type": "object",
+                    "description": "Of userSignedUp.",
+                    "properties": {
+                        **profile,
+                        "address": {"type": "object", "properties": leaves},
+                        "custom": {"type": "object", "description": f"custom.<name>: {fields['custom.<name>']}."},
+                    },
+                },
+                "patch": {
+                    "description": "Of userProfileChanged: operations in order, all or none.",
+                    "anyOf": [operations, {"type": "object", "properties": {"operations": operations}}],
+                },
+            },
+        },
+        "Lookup": {
+            "type": "object",
+            "description": "Exactly one of the lists.",
+            "minProperties": 1,
+            "maxProperties": 1,
+            "properties": {
+                "customer_ids": _inputs(["string", "integer"]),
+                "emails": _inputs("string"),
+                "phones": _inputs("string"),
+                "visitor_ids": _inputs("string"),
+            },
+        },
+    }
+
+
+def _small_schemas() -> Json:
+    def results(name: str) -> Json:
+        return {
+            "type": "object",
+            "required": ["results"],
+            "properties": {"results": {"type": "array", "items": _ref(name)}},
+        }
+
+    return {
+        "EventResults": results("EventResult"),
+        "LookupResults": results("LookupResult"),
+        "Validations": results("Validation"),
+        "Taken": {"type": "object", "required": ["status"], "properties": {"status": {"const": "ok"}}},
+        "Time": {"type": ["string", "number"], "description": "RFC 3339 with its offset, or milliseconds since 1970."},
+        "Readiness": {
+            "type": "object",
+            "required": ["status", "checks"],
+            "properties": {
+                "status": {"enum": ["ready", "not ready", "draining"]},
+                "checks": {
+                    "type": "object",
+                    "properties": {
+                        "postgresql": {"enum": ["ok", "away"]},
+                        "schema": {"enum": ["ok", "behind", "unknown"]},
+                        "redis": {"enum": ["ok", "away"]},
+                    },
+                },
+            },
+        },
+        "Problem": {
+            "type": "object",
+            "description": "RFC 9457. detail and message are the same text.",
+            "required": ["type", "title", "status", "detail", "code", "message"],
+            "properties": {
+                "type": {"const": "about:blank"},
+                "title": {"type": "string"},
+                "status": {"type": "integer"},
+                "detail": {"type": "string"},
+                "code": {"enum": list(PROBLEMS)},
+                "message": {"type": "string"},
+            },
+        },
+    }
+
+
+def _text(description: str) -> Json:
+    return {"type": "string", "description": description}
+
+
+def _inputs(kind: str | list[str]) -> Json:
+    return {"type": "array", "maxItems": LOOKUP_INPUTS_MAX, "items": {"type": kind}}

@@ -1,7 +1,7 @@
 """Channels and secret keys made, changed and withdrawn: what the admin API and the command line have in common.
 
 Each change is one transaction that takes the next generation with it. Whoever makes one tells the cache that generation
-after the commit (``Access.announce``, or ``tell``), so that every worker obeys with its next request.
+after the commit (``Access.announce``), so that every worker obeys with its next request.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,6 @@ import msgspec
 from identity.channels import LOOPBACK, make_write_key
 from identity.events.identity import OnSignOut
 from profiles.access import Scope, hash_of, make_secret
-from profiles.cache import Cache
 from profiles.clock import to_text
 from profiles.database import Connection, statement
 from profiles.fields import read_text
@@ -59,16 +58,10 @@ class KeyView(msgspec.Struct, frozen=True):
     revoked_at: str | None
 
 
-class CreatedKeyView(msgspec.Struct, frozen=True):
-    """A secret key that was just made. ``secret_key`` is shown this once."""
+class CreatedKeyView(KeyView, frozen=True):
+    """A secret key that was just made. ``secret`` is shown this once."""
 
-    key_id: str
-    name: str
-    scopes: list[str]
-    hint: str
-    created_at: str
-    revoked_at: str | None
-    secret_key: str
+    secret: str
 
 
 def read_name(value: object) -> str:
@@ -339,15 +332,6 @@ async def advance(connection: Connection) -> int:
     row = await (await connection.execute(statement("profiles", "advance_generation"))).fetchone()
     assert row is not None, "a migrated store has its one row"
     return int(row[0])
-
-
-async def tell(cache: Cache, generation: int, since: float) -> bool:
-    """Tell running workers a generation, after the commit; False if the cache could not be told.
-
-    ``since`` is ``time.monotonic()`` before the transaction. Workers that were not told notice all the same, once the
-    cache's entry has expired (``profiles.cache.CACHE_SECONDS_MAX``).
-    """
-    return await cache.write([(cache.generation_key(), generation, b"")], since)
 
 
 def _scopes(scopes: Iterable[str]) -> list[str]:

@@ -10,8 +10,9 @@ from typing import Any
 from litestar import Litestar, asgi
 from litestar import Request as LitestarRequest
 from litestar import Response as LitestarResponse
+from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
-from litestar.types import ControllerRouterHandler, Receive, Scope, Send
+from litestar.types import ASGIApp, ControllerRouterHandler, Receive, Scope, Send
 
 from identity import identifications
 from identity.admin import admin_handlers
@@ -34,6 +35,7 @@ from profiles.http import Endpoint, Problem, Response, asgi_app, busy, log_fault
 from profiles.routes import CUSTOMERS_PATH, CustomerRoutes
 from profiles.store import Spreads
 
+AUTHENTICATE_PATH = "/api/v1/authenticate"
 PARENT_POLL_SECONDS = 1.0
 """How soon a worker notices that its supervisor was killed."""
 _MOUNTED = (CUSTOMERS_PATH, VISITORS_PATH)
@@ -82,12 +84,34 @@ class Service:
         await self.database.close()
 
 
-def create() -> Litestar:
+def create() -> ASGIApp:
     """Return the application of one worker, with the settings of the environment."""
     configure_logging()
     settings = load()
     assert settings.database_url is not None, "the supervisor tells its workers where the database is"
-    return build(Service(settings, migrate.read_store_id(settings.database_url)))
+    service = Service(settings, migrate.read_store_id(settings.database_url))
+    return before(build(service), service)
+
+
+def before(application: Litestar, service: Service) -> ASGIApp:
+    """Return the application with its two hottest routes answered before it.
+
+    They are the same functions that it would call, after 35 µs of routing and middleware which they have no use for;
+    its cache of routes would also keep the paths of lookups, with the ids in them.
+    """
+    authenticate = asgi_app(AUTHENTICATE_PATH, service.events.authenticate)
+    customers = asgi_app(CUSTOMERS_PATH, service.customers.dispatch)
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"] if scope["type"] == ScopeType.HTTP else ""
+        if path == AUTHENTICATE_PATH:
+            await authenticate(scope, receive, send)
+        elif path.startswith(CUSTOMERS_PATH):
+            await customers(scope, receive, send)
+        else:
+            await application(scope, receive, send)
+
+    return answer
 
 
 def build(service: Service) -> Litestar:
@@ -124,7 +148,7 @@ def build(service: Service) -> Litestar:
 
 def _raw_handlers(service: Service) -> list[ControllerRouterHandler]:
     endpoints: dict[str, Endpoint] = {
-        "/api/v1/authenticate": service.events.authenticate,
+        AUTHENTICATE_PATH: service.events.authenticate,
         "/api/v1/events": service.events.events,
         "/api/v1/validate/authenticate": service.events.validate_authenticate,
         "/api/v1/validate/events": service.events.validate_events,

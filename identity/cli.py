@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import msgspec
 import psycopg
 
+from identity.refusals import Refusal
 from identity.serve import serve, servers
 from identity.settings import NAMES, SECRETS, Settings, SettingsError, load
 from profiles import migrate
@@ -488,8 +489,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--visitor", dest="visitor_id", metavar="ID", help="caused by this visitor")
     one.add_argument("--event", metavar="NAME", help="of events of this name, for example clIdentity")
     one.add_argument("--field", metavar="NAME", help="that decided on this field, for example display_mobile")
-    one.add_argument("--verdict", choices=[*map(str, Verdict)], help="that decided so")
-    one.add_argument("--reason", choices=[*map(str, Reason)], help="for this reason")
+    verdicts, reasons = [*map(str, Verdict)], [*map(str, Reason)]
+    one.add_argument("--verdict", choices=verdicts, metavar="VERDICT", help=f"that decided so: {', '.join(verdicts)}")
+    one.add_argument("--reason", choices=reasons, metavar="REASON", help=f"for this reason: {', '.join(reasons)}")
     _page(one)
     _common(one)
 
@@ -502,7 +504,8 @@ def _parser() -> argparse.ArgumentParser:
     one = command(
         "refusals", _refusals, "Count and list the events that wrote nothing.", "identity refusals --limit 10"
     )
-    one.add_argument("--reason", metavar="REASON", help="refused for this reason")
+    refused = [*map(str, Refusal)]
+    one.add_argument("--reason", choices=refused, metavar="REASON", help=f"for this reason: {', '.join(refused)}")
     _page(one)
     _common(one)
 
@@ -514,8 +517,9 @@ def _parser() -> argparse.ArgumentParser:
 def _channels(commands: Any) -> None:
     group = commands.add_parser(
         "channel",
+        prog="identity channel",
         help=argparse.SUPPRESS,
-        description="Websites and their public write keys. Running workers obey every change with their next request.",
+        description="Websites and their public write keys. Running workers obey with their next request.",
         epilog="Example:\n  identity channel list",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -566,8 +570,9 @@ def _channel_options(parser: argparse.ArgumentParser) -> None:
 def _keys(commands: Any) -> None:
     group = commands.add_parser(
         "key",
+        prog="identity key",
         help=argparse.SUPPRESS,
-        description="Secret keys for CRM systems and admins. A revoked key is refused by the next request everywhere.",
+        description="Secret keys for CRM systems and admins. Running workers obey with their next request.",
         epilog="Example:\n  identity key list",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

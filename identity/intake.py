@@ -29,6 +29,8 @@ from profiles.store import Spreads
 
 ATTEMPTS_MAX = 6
 """Times a batch is decided anew after another writer was faster; then it is halved."""
+ALONE_ATTEMPTS_MAX = 40
+"""The same for a batch of one, which can't be halved: its caller would be told to come back."""
 BACK_OFF_SECONDS_MAX = 0.02
 
 
@@ -108,6 +110,7 @@ class Intake:
 
     async def _take_together(self, events: Sequence[Event]) -> Sequence[Outcome]:
         since = time.monotonic()
+        attempts_max = ATTEMPTS_MAX if len(events) > 1 else ALONE_ATTEMPTS_MAX
         attempted: Changes | None = None
 
         async def work(connection: Connection) -> tuple[Held, Changes]:
@@ -121,13 +124,13 @@ class Intake:
                 await self._save(connection, changes)
             return held, changes
 
-        for attempt in range(ATTEMPTS_MAX):
+        for attempt in range(attempts_max):
             try:
                 held, changes = await self._database.run(work)
             except (Conflict, psycopg.Error) as error:
                 # The transaction is known to have been rolled back.
                 attempted = None
-                if attempt == ATTEMPTS_MAX - 1 or not (isinstance(error, Conflict) or is_retryable(error)):
+                if attempt == attempts_max - 1 or not (isinstance(error, Conflict) or is_retryable(error)):
                     raise
                 metrics.CONFLICTS.inc()
                 await asyncio.sleep(random.uniform(0, BACK_OFF_SECONDS_MAX))  # noqa: S311 - no secret
@@ -174,10 +177,14 @@ class Intake:
 
     async def _was_written(self, connection: Connection, changes: Changes) -> bool:
         """Return whether a batch whose commit was cut off is there after all; any of its rows proves it."""
-        merges, refused = changes.merges[:1], changes.refused[:1]
-        workspaces = {workspace_id for workspace_id, _ in merges} | {r.event.sender.workspace_id for r in refused}
+        merges, facts, refused = changes.merges[:1], changes.facts[:1], changes.refused[:1]
+        workspaces = {workspace_id for workspace_id, _ in (*merges, *facts)}
+        workspaces |= {r.event.sender.workspace_id for r in refused}
         parameters = {
             "merge_ids": [merge.merge_id for _, merge in merges],
+            "fact_ids": [fact.fact_id for _, fact in facts],
+            "visitor_ids": [fact.visitor_id for _, fact in facts],
+            "versions": [fact.version for _, fact in facts],
             "refusal_ids": [r.refusal_id for r in refused],
             "workspace_ids": sorted(workspaces),
             "buckets": sorted({b for workspace_id in workspaces for b in self._spreads.buckets(workspace_id)}),

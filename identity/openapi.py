@@ -13,14 +13,13 @@ from identity.admin.changes import (
     KEYS_MAX,
     ChannelChange,
     ChannelPage,
-    CreatedKey,
     KeyPage,
     NewChannel,
     NewKey,
 )
 from identity.admin.ledger import MERGE_FILTERS, REFUSAL_FILTERS, MergePage, RefusalPage, RefusalView
 from identity.admin.query import LIMIT_DEFAULT, LIMIT_MAX
-from identity.administration import NAME_CHARACTERS_MAX, ORIGINS_MAX, ChannelView, KeyView
+from identity.administration import NAME_CHARACTERS_MAX, ORIGINS_MAX, ChannelView, CreatedKeyView, KeyView
 from identity.parse import (
     AUTHENTICATE_BYTES_MAX,
     EVENT_NAMES,
@@ -45,7 +44,7 @@ Json = dict[str, Any]
 
 STRUCTS: tuple[type, ...] = (
     EventResult, Validation, CustomerView, LookupResult, VisitorPage, MergePage, RefusalPage, ChannelPage, ChannelView,
-    NewChannel, ChannelChange, KeyPage, KeyView, NewKey, CreatedKey,
+    NewChannel, ChannelChange, KeyPage, KeyView, NewKey, CreatedKeyView,
 )  # fmt: skip
 """What answers and admins' bodies are made of; the structs within are found by themselves."""
 
@@ -133,8 +132,8 @@ _MORNING = "2026-06-01T08:30:00.000Z"
 
 
 def document() -> Json:
-    """Return the OpenAPI 3.1 document."""
-    return {
+    """Return the OpenAPI 3.1 document, made of plain JSON types alone."""
+    described = {
         "openapi": "3.1.0",
         "info": {
             "title": "Identity",
@@ -150,10 +149,13 @@ def document() -> Json:
         "paths": _paths(),
         "components": {"securitySchemes": _SECURITY, "schemas": _schemas()},
     }
+    whole: Json = msgspec.json.decode(msgspec.json.encode(described))
+    return whole
 
 
 _TAGS = {
-    "Events": "For websites, with a channel's public write key. These calls write and never read anything back.",
+    "Events": "For websites, with a channel's public write key. These calls write and never read anything back. "
+    "Browsers' preflights are answered with the exact origins of the channels.",
     "Lookups": "For CRM systems, with a secret key of the scope profiles:read.",
     "Admin": "With a secret key of the scope admin; everything is within the key's own workspace.",
     "Operations": "For whoever runs the service.",
@@ -162,8 +164,8 @@ _TAGS = {
 _SECURITY: Json = {
     "writeKey": {
         "type": "apiKey", "in": "header", "name": "X-Write-Key",
-        "description": "A channel's public write key. It may also come as the member write_key of the body, so that a page "
-        "can post text/plain without a preflight.",
+        "description": "A channel's public write key. It may also come as the member write_key of the body, so that a "
+        "page can post text/plain without a preflight.",
     },
     "secretKey": {
         "type": "http", "scheme": "bearer",
@@ -511,7 +513,7 @@ def _key_paths() -> Json:
     key = KeyView(
         key_id=_CHANNEL, name="CRM", scopes=["profiles:read"], hint="9xQ4", created_at=_MORNING, revoked_at=None
     )
-    created = CreatedKey(**msgspec.structs.asdict(key), secret="sk_…9xQ4")  # noqa: S106 - an example
+    created = CreatedKeyView(**msgspec.structs.asdict(key), secret="sk_…9xQ4")  # noqa: S106 - an example
     return {
         "/api/v1/admin/keys": {
             "get": _admin(
@@ -528,7 +530,7 @@ def _key_paths() -> Json:
                 "Make a secret key",
                 "The answer shows the secret, this once.",
                 body=("NewKey", {"name": "CRM", "scopes": ["profiles:read"]}, "One scope or more."),
-                answer=("CreatedKey", "The key with its secret", created),
+                answer=("CreatedKeyView", "The key with its secret", created),
                 problems=(*_BODY, *_NAMED, "invalid_scopes", "too_many_keys"),
             ),
         },
@@ -723,12 +725,15 @@ def _schemas() -> Json:
     )
     for schema in schemas.values():
         schema.pop("title", None)
+        if "description" in schema:
+            schema["description"] = " ".join(schema["description"].replace("``", "").split())
         for name, member in schema.get("properties", {}).items():
             _specify(name, member)
     # Where the structs say less than is promised.
+    schemas["RefusalPage"]["properties"]["counts"]["propertyNames"] = _ref("Refusal")
     schemas["EventResult"]["properties"]["status"] = {"enum": ["accepted", "rejected"], "type": "string"}
     schemas["ChannelView"]["properties"]["on_sign_out"] = _ref("OnSignOut")
-    for name in ("KeyView", "CreatedKey"):
+    for name in ("KeyView", "CreatedKeyView"):
         schemas[name]["properties"]["scopes"] = {"type": "array", "items": _ref("Scope")}
     for name in ("NewChannel", "ChannelChange", "NewKey"):
         schemas[name]["properties"]["name"] |= {"minLength": 1, "maxLength": NAME_CHARACTERS_MAX}

@@ -82,15 +82,17 @@ def digest_of(params: Mapping[str, bytes]) -> str:
 
     Two spellings of one value (white space, escapes) may differ; such a push is looked at once more, that is all.
     """
-    digest = blake2b(_RULES, digest_size=16)
-    for name in IDENTIFY_NAMES:
+    # JSON text holds no U+0000, so that byte parts names and values without doubt.
+    parts: list[bytes] = [_RULES]
+    for name, encoded in _DIGESTED:
         raw = params.get(name)
         if raw is not None and raw != _NULL:
-            digest.update(b"%b\x00%d\x00%b" % (name.encode(), len(raw), raw))
-    return digest.hexdigest()
+            parts += (encoded, raw)
+    return blake2b(b"\x00".join(parts), digest_size=16).hexdigest()
 
 
 _RULES = b"%d" % RULES_VERSION
+_DIGESTED = tuple((name, name.encode()) for name in IDENTIFY_NAMES)
 
 
 def to_identify(push: Push, sender: Sender, received_at: int, *, name: str = CLIDENTITY) -> Identify:

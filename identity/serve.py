@@ -137,7 +137,7 @@ def announce(settings: Settings, bootstrap: Bootstrap | None, out: TextIO = sys.
         lines.append("Try it:")
         lines.append(
             f"""  curl -s {url}/api/v1/authenticate -H 'X-Write-Key: {bootstrap.write_key}' """
-            """-d '{"visitor_id":"visitor-1","customer_id":"42","display_name":"Ana"}'"""
+            """-d '{"visitor_id":"laptop","customer_id":"42","display_name":"Ana"}'"""
         )
         if bootstrap.admin_key:
             lines.append(f"  curl -s {url}/api/v1/customers/42 -H 'Authorization: Bearer {bootstrap.admin_key}'")

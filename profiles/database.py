@@ -146,17 +146,27 @@ class Database:
     async def _run_twice(self, work: Callable[[Connection], Coroutine[Any, Any, _Result]]) -> _Result:
         try:
             return await self._run_once(work)
-        except psycopg.OperationalError as error:
+        except psycopg.Error as error:
             if not is_lost(error):
                 raise
         try:
             return await self._run_once(work)
-        except psycopg.OperationalError as error:
-            raise Unavailable(type(error).__name__) from error
+        except psycopg.Error as error:
+            if is_lost(error):
+                raise Unavailable(type(error).__name__) from error
+            raise
 
     async def _run_once(self, work: Callable[[Connection], Coroutine[Any, Any, _Result]]) -> _Result:
         async with self.connection() as connection:
-            return await work(connection)
+            try:
+                return await work(connection)
+            except psycopg.Error as error:
+                # Of a pipeline that was cut short, psycopg takes statements for prepared that never were: whoever got
+                # the connection next would fail with "prepared statement does not exist".
+                await connection.close()
+                if is_indisposed(error):
+                    raise Unavailable(type(error).__name__) from error
+                raise
 
     def _abandon(self, task: asyncio.Task[Any]) -> None:
         self._abandoned.add(task)
@@ -192,7 +202,15 @@ async def _check(connection: Connection) -> None:
 def is_lost(error: psycopg.Error) -> bool:
     """Return whether the error means that the connection is gone, not that the statement was wrong."""
     state = error.sqlstate
-    return state is None or state.startswith(("08", "57P"))
+    if state is None:
+        return isinstance(error, psycopg.OperationalError)
+    return state.startswith(("08", "57P"))
+
+
+def is_indisposed(error: psycopg.Error) -> bool:
+    """Return whether the server takes this from nobody now: it is full, was made read-only, was told to cancel."""
+    state = error.sqlstate or ""
+    return state.startswith(("53", "58")) or state in ("25006", "57014")
 
 
 def is_retryable(error: psycopg.Error) -> bool:

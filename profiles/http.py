@@ -7,7 +7,7 @@ answers 500 to bodies that JSON decoders choke on.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -83,12 +83,46 @@ class Request(msgspec.Struct, frozen=True):
         declared = self.headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > bytes_max:
             raise _too_large(bytes_max)
-        try:
-            async with asyncio.timeout(BODY_SECONDS_MAX):
-                return await _read(self.receive, bytes_max)
-        except TimeoutError as error:
-            raise Problem(408, "body_too_slow", f"The body did not arrive within {BODY_SECONDS_MAX:.0f} s.") from error
+        return await _arrivals.bounded(_read(self.receive, bytes_max))
 
+
+class _Arrivals:
+    """Bodies that are on their way. One look a second at all of them costs less than a timer for each."""
+
+    def __init__(self) -> None:
+        self._deadlines: dict[asyncio.Task[Any], float] = {}
+        self._is_watching = False
+
+    async def bounded(self, body: Coroutine[Any, Any, bytes]) -> bytes:
+        """Wait for a body of the current task's request, BODY_SECONDS_MAX at most."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._deadlines[task] = time.monotonic() + BODY_SECONDS_MAX
+        if not self._is_watching:
+            self._watch()
+        try:
+            return await body
+        except asyncio.CancelledError as error:
+            if self._deadlines[task] > time.monotonic():
+                raise
+            task.uncancel()
+            message = f"The body did not arrive within {BODY_SECONDS_MAX:.0f} s."
+            raise Problem(408, "body_too_slow", message, _CLOSE) from error
+        finally:
+            del self._deadlines[task]
+
+    def _watch(self) -> None:
+        now = time.monotonic()
+        for task, deadline in self._deadlines.items():
+            if deadline <= now:
+                task.cancel()
+        self._is_watching = bool(self._deadlines)
+        if self._is_watching:
+            asyncio.get_running_loop().call_later(1.0, self._watch)
+
+
+_CLOSE: HeaderPairs = ((b"connection", b"close"),)
+_arrivals = _Arrivals()
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -114,7 +148,7 @@ async def _read(receive: Receive, bytes_max: int) -> bytes:
 
 
 def _too_large(bytes_max: int) -> Problem:
-    return Problem(413, "body_too_large", f"The body may have {bytes_max} bytes.", ((b"connection", b"close"),))
+    return Problem(413, "body_too_large", f"The body may have {bytes_max} bytes.", _CLOSE)
 
 
 _TITLES = {

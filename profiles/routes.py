@@ -93,21 +93,21 @@ class CustomerRoutes:
     async def customer(self, request: Request, customer_id: str | None) -> Response:
         """``GET /api/v1/customers/{customer_id}`` and ``GET /api/v1/customers?customer_id=``."""
         include = request.query().get("include") if request.scope["query_string"] else None
-        secret = read_bearer(request)
-        hint = self._access.find_key(secret) if secret else None
-        if hint is None or customer_id is None or include is not None:
-            key = await self._access.authorize(request, Scope.PROFILES_READ)
-            return await self._answer(request, await self._find(key, customer_id), include)
-        # The cache is asked for the answer and for the generation in one go; the key counts only if both agree.
-        keys = [
-            self._cache.customer_key(hint.workspace_id, customer_id),
-            self._cache.profile_key(hint.workspace_id, customer_id),
-        ]
-        (customer, answer), generation = await self._cache.read(keys)
-        key = await self._access.authorize(request, Scope.PROFILES_READ, generation)
-        if customer and answer and customer.version == answer.version and key.workspace_id == hint.workspace_id:
-            return _conditional(request, customer.version, answer.payload)
-        return await self._answer(request, await self._find(key, customer_id), None)
+        if include is None and customer_id is not None:
+            secret = read_bearer(request)
+            snapshot = self._access.generation
+            key = self._access.find_key(secret) if secret else None
+            if key is not None and Scope.PROFILES_READ in key.scopes:
+                # The cache gives answer and generation in one go; the key counts if it was found in that generation.
+                cache, workspace_id = self._cache, key.workspace_id
+                wanted = (cache.customer_key(workspace_id, customer_id), cache.profile_key(workspace_id, customer_id))
+                (customer, answer), generation = await cache.read(wanted)
+                if generation == snapshot == self._access.generation:
+                    if customer and answer and customer.version == answer.version:
+                        return _conditional(request, customer.version, answer.payload)
+                    return await self._answer(request, await self._find(key, customer_id), None)
+        key = await self._access.authorize(request, Scope.PROFILES_READ)
+        return await self._answer(request, await self._find(key, customer_id), include)
 
     async def lookup(self, request: Request) -> Response:
         """``POST /api/v1/customers/lookup``: one result per input, in order."""

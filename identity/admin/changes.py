@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from identity import administration
 from identity.admin.query import make_cursor, read_cursor, read_limit
-from identity.administration import ChannelView, Invalid, KeyView
+from identity.administration import ChannelView, CreatedKeyView, Invalid, KeyView
 from identity.events.identity import OnSignOut
 from identity.routes import now_milliseconds
 from profiles.access import Access, Scope
@@ -67,12 +67,6 @@ class NewKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     scopes: list[Scope]
-
-
-class CreatedKey(KeyView, frozen=True):
-    """A secret key that was just made. ``secret`` is shown this once."""
-
-    secret: str
 
 
 class Changes:
@@ -156,18 +150,17 @@ class Changes:
         found = await self._database.run(work)
         return KeyPage(found[:limit], make_cursor(found[limit - 1].key_id) if len(found) > limit else None)
 
-    async def create_key(self, workspace_id: int, new: NewKey) -> CreatedKey:
+    async def create_key(self, workspace_id: int, new: NewKey) -> CreatedKeyView:
         """Make a secret key."""
 
-        async def change(connection: Connection) -> tuple[CreatedKey, int]:
-            key, generation = await administration.create_key(
+        async def change(connection: Connection) -> tuple[CreatedKeyView, int]:
+            made = await administration.create_key(
                 connection, workspace_id, name=new.name, scopes=new.scopes, now=now_milliseconds()
             )
             in_force, _ = await self._count_keys(connection, workspace_id)
             if in_force > KEYS_MAX:
                 raise Problem(409, "too_many_keys", f"A workspace may have {KEYS_MAX} keys in force: revoke some.")
-            made = CreatedKey(key.key_id, key.name, key.scopes, key.hint, key.created_at, None, key.secret_key)
-            return made, generation
+            return made
 
         return await self._change(workspace_id, change)
 

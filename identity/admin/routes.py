@@ -17,14 +17,13 @@ from identity.admin.changes import (
     Changes,
     ChannelChange,
     ChannelPage,
-    CreatedKey,
     KeyPage,
     NewChannel,
     NewKey,
 )
 from identity.admin.ledger import MERGE_FILTERS, REFUSAL_FILTERS, Ledger, MergePage, RefusalPage
 from identity.admin.query import next_link, read_body, read_query
-from identity.administration import ChannelView, KeyView
+from identity.administration import ChannelView, CreatedKeyView, KeyView
 from profiles import metrics
 from profiles.access import Access, Scope, SecretKey
 from profiles.database import Database
@@ -124,7 +123,7 @@ def _key_handlers(changes: Changes) -> list[ControllerRouterHandler]:
         return LitestarResponse(page, headers=next_link(f"{ADMIN_PATH}/keys", query, page.next_cursor))
 
     @post("/keys", status_code=200)
-    async def create_key(request: Incoming, key: Admin) -> CreatedKey:
+    async def create_key(request: Incoming, key: Admin) -> CreatedKeyView:
         return await changes.create_key(key.workspace_id, await read_body(_request(request), NewKey))
 
     @delete("/keys/{key_id:str}", status_code=200)

@@ -7,4 +7,9 @@ UNION ALL
 SELECT 1 FROM refusal
 WHERE refusal_id = ANY (%(refusal_ids)s::uuid[]) AND workspace_id = ANY (%(workspace_ids)s::integer[])
   AND bucket = ANY (%(buckets)s::smallint[])
+UNION ALL
+SELECT 1 FROM visitor_fact
+WHERE visitor_id = ANY (%(visitor_ids)s::text[] COLLATE "C") AND version = ANY (%(versions)s::integer[])
+  AND fact_id = ANY (%(fact_ids)s::uuid[]) AND workspace_id = ANY (%(workspace_ids)s::integer[])
+  AND bucket = ANY (%(buckets)s::smallint[])
 LIMIT 1

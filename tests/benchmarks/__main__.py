@@ -51,6 +51,7 @@ SOAK_SECONDS = 5
 SOAK_BYTES_MAX = 150_000_000
 FLUSH_SECONDS = 0.4
 IDS_PER_RUN = 1_000_000
+LOG_CHARACTERS = 3000
 WRITTEN_TABLES = ("customer", "merge", "visitor", "visitor_fact", "customer_visitor")
 
 BARE = Row("bare", "bare handler")
@@ -201,7 +202,10 @@ class Bench:
         return Run(load, after - before, database_after - database_before)
 
     def _wrk(self, server: Served, script: str, arguments: Sequence[int], seconds: int) -> Load:
-        return wrk(server.url, script, arguments, seconds, self.load_core)
+        try:
+            return wrk(server.url, script, arguments, seconds, self.load_core)
+        except BenchmarkError as error:
+            raise BenchmarkError(f"{error}\nThe end of the server's log:\n{server.logs()[-LOG_CHARACTERS:]}") from error
 
     def _warm(self, server: Served, script: str, store: Store) -> None:
         """Have every known customer in the cache, where an entry stays a minute."""

@@ -116,7 +116,7 @@ class Postgres:
         with psycopg.connect(url) as connection:
             backend = connection.info.backend_pid
             self.version = connection.info.parameter_status("server_version") or "?"
-        self._pid = int(Path(f"/proc/{backend}/stat").read_text().rpartition(")")[2].split()[1])
+            self._pid = int(Path(f"/proc/{backend}/stat").read_text().rpartition(")")[2].split()[1])
 
     def cpu_seconds(self) -> float:
         """Return the CPU time of the server and of its children, living and ended."""

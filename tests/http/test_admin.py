@@ -475,6 +475,20 @@ def test_only_a_key_with_the_scope_admin_may_ask(server: Server, path: str):
     assert ask(bearer(reader)) == (403, "missing_scope")
 
 
+def test_answers_are_counted_under_the_documented_path(server: Server):
+    server.get(f"{MERGES}/nothing")
+    server.get(f"{MERGES}?limit=0")
+
+    counted = server.client.get("/metrics").text
+
+    for line in (
+        'identity_requests_total{route="/api/v1/admin/merges/{merge_id}",status="404"}',
+        'identity_requests_total{route="/api/v1/admin/merges",status="400"}',
+        'identity_requests_total{route="/api/v1/admin/merges",status="200"}',
+    ):
+        assert line in counted
+
+
 def test_wrong_methods_and_addresses_are_problem_documents(server: Server):
     assert problem(change(server, "PUT", KEYS, {})) == (405, "method_not_allowed")
     assert problem(server.get("/api/v1/admin/nothing")) == (404, "not_found")

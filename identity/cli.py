@@ -228,7 +228,7 @@ def _channel_list(options: argparse.Namespace, settings: Settings) -> int:
 
         async with service.database.connection() as connection:
             channels = await administration.list_channels(connection, workspace.workspace_id)
-        return _show(options, {"items": channels}, lambda _: render.channels(channels))
+        return _show(options, {"items": channels, "next_cursor": None}, lambda _: render.channels(channels))
 
     return _ask(options, settings, answer)
 
@@ -289,7 +289,7 @@ def _key_list(options: argparse.Namespace, settings: Settings) -> int:
 
         async with service.database.connection() as connection:
             keys = await administration.list_keys(connection, workspace.workspace_id)
-        return _show(options, {"items": keys}, lambda _: render.keys(keys))
+        return _show(options, {"items": keys, "next_cursor": None}, lambda _: render.keys(keys))
 
     return _ask(options, settings, answer)
 

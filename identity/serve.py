@@ -19,7 +19,7 @@ import uvicorn
 
 from identity.channels import LOOPBACK, make_write_key
 from identity.logs import configure_logging
-from identity.settings import Settings, publish
+from identity.settings import Settings, SettingsError, publish
 from profiles import migrate
 from profiles.access import Scope, hash_of, make_secret
 from profiles.clock import to_text
@@ -182,7 +182,11 @@ def _run_workers(settings: Settings, bootstrap: Bootstrap | None) -> int:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=DRAIN_SECONDS_MAX,
     )
-    socket = config.bind_socket()
+    try:
+        socket = config.bind_socket()
+    except SystemExit as error:  # uvicorn's way to say that the address is taken, or not this machine's
+        raise SettingsError(f"Nothing can listen on {settings.host}:{settings.port}: see IDENTITY_LISTEN.") from error
+    socket.listen(BACKLOG_MAX)  # what is announced must be true: who comes before the workers waits for them
     bound = msgspec.structs.replace(settings, port=socket.getsockname()[1])
     announce(bound, bootstrap)
     try:

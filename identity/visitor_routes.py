@@ -63,8 +63,9 @@ class VisitorRoutes:
         if request.method not in ("GET", "HEAD"):
             raise Problem(405, "method_not_allowed", "Use GET.", ((b"allow", b"GET, HEAD"),))
         raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
-        parts = raw.partition(b"?")[0][len(VISITORS_PATH) :].strip(b"/").split(b"/")
-        if len(parts) > 1:
+        below = raw.partition(b"?")[0][len(VISITORS_PATH) :]
+        parts = below.strip(b"/").split(b"/")
+        if len(parts) > 1 or (below and not below.startswith(b"/")):  # a mount takes every path that begins like it
             raise Problem(404, "not_found", "There is nothing at this address. A slash within an id is sent as %2F.")
         if parts != [b""]:
             return await self.visitor(request, unquote_to_bytes(parts[0]).decode("utf-8", "replace"))

@@ -78,6 +78,7 @@ def _migrate_once(url: str, store_id: str) -> list[str]:
                 connection.execute("INSERT INTO migration VALUES (%s, %s)", [migration.number, migration.name])
                 done.append(migration.name)
         with connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
             connection.execute(
                 "INSERT INTO store (store_id, generation) SELECT %s, 1 WHERE NOT EXISTS (SELECT FROM store)", [store_id]
             )

@@ -47,10 +47,14 @@ class Customer:
 
 
 class Visitor:
-    """A browser: its change points in order of arrival, and what it said while it was nobody."""
+    """A browser: its change points in order of arrival, and what it said while it was nobody.
+
+    ``last`` is the customer of now or, of a visitor who signed out, the one who was there when that was told.
+    """
 
     def __init__(self) -> None:
         self.points: list[ChangePoint] = []
+        self.last: str | None = None
         self.anonymous: Fields = {}
 
     def whose(self, at: float) -> str | None:
@@ -62,13 +66,11 @@ class Visitor:
     def current(self) -> str | None:
         return self.whose(float("inf"))
 
-    @property
-    def last(self) -> str | None:
-        """The customer of now or, of a visitor who signed out, the one who signed out."""
-        if self.current is not None:
-            return self.current
-        ordered = sorted((point.at, arrival, point.customer_id or "") for arrival, point in enumerate(self.points))
-        return next((customer_id for _, _, customer_id in reversed(ordered) if customer_id), None)
+    def add(self, point: ChangePoint) -> None:
+        """Add a change point; unless it is a late one, it is in force now."""
+        self.points.append(point)
+        if point is max(self.points[::-1], key=lambda known: known.at):
+            self.last = point.customer_id or self.last
 
 
 class Model:
@@ -160,7 +162,7 @@ class Model:
         whose = visitor.whose(at)
         self._left_a_trace = whose is not None
         if whose is not None and event.get("userId") in (None, whose):
-            visitor.points.append(ChangePoint(at, None))
+            visitor.add(ChangePoint(at, None))
 
     def _change_profile(self, event: Sent, at: int) -> bool:
         visitor = self._visitor(event)
@@ -180,7 +182,7 @@ class Model:
 
     def _link(self, visitor: Visitor, customer_id: str, at: int) -> None:
         last, was = visitor.last, visitor.current
-        visitor.points.append(ChangePoint(at, customer_id))
+        visitor.add(ChangePoint(at, customer_id))
         self._left_a_trace = True
         if visitor.current != customer_id or was == customer_id:
             return

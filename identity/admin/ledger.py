@@ -38,7 +38,6 @@ REFUSAL_FILTERS = ("reason", "channel_id", "from", "to", "limit", "cursor")
 
 # As the column `skipped` says, so that its index is used.
 _SKIPPED = frozenset({Verdict.SKIPPED_INVALID, Verdict.SKIPPED_OLDER, Verdict.KEPT_EXISTING})
-_QUERY_CANCELED = "57014"
 
 
 class MergePage(msgspec.Struct, frozen=True):
@@ -150,22 +149,20 @@ class Ledger:
 
     async def _ask(self, name: tuple[str, str], parameters: Mapping[str, object]) -> list[tuple[Any, ...]]:
         async def work(connection: Connection) -> list[tuple[Any, ...]]:
-            async with connection.transaction():
-                limit = {"milliseconds": QUERY_MILLISECONDS_MAX}
-                await connection.execute(statement("profiles", "limit_statements"), limit)
-                # Planned anew each time: which index is right depends on which filters are given.
-                cursor = await connection.execute(statement(*name), parameters, prepare=False)
-                return await cursor.fetchall()
-
-        async with self._queries:
             try:
-                return await self._database.run(work, seconds_max=WORK_SECONDS_MAX + QUERY_MILLISECONDS_MAX / 1000)
-            except psycopg.Error as error:
-                if error.sqlstate != _QUERY_CANCELED:
-                    raise
+                async with connection.transaction():
+                    limit = {"milliseconds": QUERY_MILLISECONDS_MAX}
+                    await connection.execute(statement("profiles", "limit_statements"), limit)
+                    # Planned anew each time: which index is right depends on which filters are given.
+                    cursor = await connection.execute(statement(*name), parameters, prepare=False)
+                    return await cursor.fetchall()
+            except psycopg.errors.QueryCanceled as error:
                 raise Problem(
                     503, "query_too_slow", "Too much to look through: narrow the time range with from and to."
                 ) from error
+
+        async with self._queries:
+            return await self._database.run(work, seconds_max=WORK_SECONDS_MAX + QUERY_MILLISECONDS_MAX / 1000)
 
 
 def _refusal(

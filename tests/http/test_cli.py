@@ -308,6 +308,7 @@ def test_a_channel_is_listed_with_its_public_key(server: Server):
 
     assert (ended.code, ended.err) == (0, "")
     assert WRITE_KEY in ended.out
+    assert beside(server, "channel", "list", "--json").json == server.get("/api/v1/admin/channels").json()
 
 
 def test_an_origin_with_a_path_is_wrong_usage(server: Server):
@@ -401,6 +402,13 @@ def test_options_of_serve_go_before_the_environment(urls: Urls):
 
     assert line.startswith("Listening on http://127.0.0.1:")
     assert "(1 workers)" in line or "(1 worker)" in line
+
+
+def test_an_address_that_is_taken_is_wrong_settings(server: Server):
+    ended = beside(server, "serve", "--listen", f"127.0.0.1:{server.port}")
+
+    assert (ended.code, ended.out) == (2, "")
+    assert f"identity: Nothing can listen on 127.0.0.1:{server.port}: see IDENTITY_LISTEN." in ended.err.splitlines()
 
 
 def test_ctrl_c_ends_a_command_with_130(urls: Urls):

@@ -122,6 +122,7 @@ def test_wrong_questions_are_problem_documents(server: Server):
     assert code(server.get(path)) == (400, "missing_visitor_id")
     assert code(server.get(f"{path}?visitor_id=%FF")) == (400, "invalid_query")
     assert code(server.get(f"{path}/a/b")) == (404, "not_found")
+    assert code(server.get(f"{path}nobody")) == (404, "not_found")
     assert code(server.post(f"{path}/a", {})) == (405, "method_not_allowed")
     assert code(server.client.get(f"{path}/a")) == (401, "missing_key")
     assert code(server.client.get(f"{path}/a", headers={"Authorization": f"Bearer {WRITE_KEY}"})) == (

@@ -1,4 +1,4 @@
-"""Two workers on one store, held up at chosen points: what one overtakes the other in is decided anew, and nothing is lost."""
+"""Two workers on one store, held up at chosen points: whoever is overtaken decides anew, and nothing is lost."""
 
 import asyncio
 import contextlib
@@ -315,8 +315,8 @@ def test_pushes_a_b_a_by_turns_of_three_workers_end_at_a(store_url: str, urls: U
             a = {"visitor_id": "v1", "customer_id": "ana", "display_name": "Ana"}
             b = {"visitor_id": "v1", "customer_id": "ana", "display_name": "Anna"}
             pushes: list[tuple[Service, Sent, str]] = [
-                (one, a, "Ana"), (other, a, "Ana"), (other, b, "Anna"), (one, a, "Ana"), (third, b, "Anna"), (one, b, "Anna"),
-                (other, a, "Ana"), (third, a, "Ana"), (one, b, "Anna"), (third, a, "Ana"),
+                (one, a, "Ana"), (other, a, "Ana"), (other, b, "Anna"), (one, a, "Ana"), (third, b, "Anna"),
+                (one, b, "Anna"), (other, a, "Ana"), (third, a, "Ana"), (one, b, "Anna"), (third, a, "Ana"),
             ]  # fmt: skip
             for worker, push, name in pushes:
                 assert await authenticate(worker, push) == (200, {"status": "ok"})
@@ -403,7 +403,8 @@ def test_six_writers_on_ten_customers_lose_nothing_and_no_deadlock_reaches_a_cal
     check_store(store_url)
     with psycopg.connect(store_url) as connection:
         rows = connection.execute(
-            "SELECT customer_id, d ->> 4 FROM merge, jsonb_array_elements(decisions) AS d WHERE d ->> 0 = 'display_name'"
+            "SELECT customer_id, d ->> 4 FROM merge, jsonb_array_elements(decisions) AS d"
+            " WHERE d ->> 0 = 'display_name'"
         ).fetchall()
         versions = connection.execute("SELECT customer_id, count(*), max(version) FROM merge GROUP BY 1").fetchall()
         held = connection.execute("SELECT customer_id, fields #>> '{display_name,0}' FROM customer").fetchall()

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import psycopg
@@ -52,6 +53,20 @@ def test_a_busy_random_history_verifies_to_zero_wherever_its_rows_lie(urls: Urls
     assert (report.differences, report.shown) == (Counter(), [])
     assert report.checked["merges"] > 500
     assert report.checked["facts"] > 500
+
+
+def test_live_traffic_gives_no_false_alarm(urls: Urls, store_url: str):
+    chance = random.Random(20260602)
+    reports: list[Report] = []
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write, urls, store_url, [random_event(chance) for _ in range(900)])
+
+        while not writing.done():
+            reports.append(verify(store_url))
+
+        writing.result()
+    assert [report.shown for report in reports] == [[]] * len(reports)
+    assert any(report.checked["merges"] for report in reports)
 
 
 TAMPERINGS: dict[str, tuple[str, dict[Difference, int]]] = {

@@ -1,0 +1,268 @@
+"""Bugs to be planted: each is one small change of the product's own text, made while it is imported.
+
+``PLANTED=name`` in the environment plants one: in this process (``tests.planted.plugin``) and, with
+``tests/planted/site`` on PYTHONPATH, in every Python process below it, the service's workers too. A plant whose text is
+not there exactly once does not fit any more and stops the run: the product has moved on, and the plant must follow.
+"""
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any, NamedTuple
+
+PROJECT = Path(__file__).resolve().parent.parent.parent
+VARIABLE = "PLANTED"
+
+
+class Plant(NamedTuple):
+    """A bug: in this file, ``old`` becomes ``new``; ``caught_by`` is the check that must fail then."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    caught_by: str
+
+
+PLANTS = (
+    Plant(
+        "ledger_key_dropped",
+        "profiles/sql/migrations/0001_profiles.sql",
+        "    PRIMARY KEY (workspace_id, customer_id, version, bucket),\n",
+        "",
+        "tests/store/test_sql.py::test_the_schema_keeps_the_rules_of_many_machines",
+    ),
+    Plant(
+        "lost_race_ignored",
+        "profiles/store.py",
+        "if len(await cursor.fetchall()) != expected:",
+        "if len(await cursor.fetchall()) < 0:",
+        "tests/store/test_rules.py::test_two_first_pushes_of_one_customer_at_once_are_both_kept",
+    ),
+    Plant(
+        "conflict_not_retried",
+        "identity/intake.py",
+        "isinstance(error, Conflict) or is_retryable(error)):\n                    raise",
+        "is_retryable(error)):\n                    raise",
+        "tests/store/test_rules.py::test_a_conflict_is_decided_anew_and_not_told_to_the_caller",
+    ),
+    Plant(
+        "cache_not_fenced",
+        "profiles/cache.py",
+        "at > ARGV[1])) then return 0 end",
+        "at > ARGV[1])) then end",
+        "tests/store/test_rules.py::test_an_older_cache_write_never_replaces_a_newer_one",
+    ),
+    Plant(
+        "cache_not_told",
+        "identity/intake.py",
+        "await self._tell_cache(events, held, changes, since)",
+        "pass",
+        "tests/store/test_rules.py::test_a_push_after_another_push_is_not_taken_for_unchanged",
+    ),
+    Plant(
+        "workspace_forgotten_in_one_merge",
+        "profiles/sql/find_merge.sql",
+        "WHERE workspace_id = %(workspace_id)s AND merge_id",
+        "WHERE merge_id",
+        "tests/store/test_rules.py::test_no_admin_finds_a_merge_of_another_workspace",
+    ),
+    Plant(
+        "workspace_forgotten_in_the_merges",
+        "profiles/sql/list_merges.sql",
+        "WHERE m.workspace_id = %(workspace_id)s\n  AND m.bucket",
+        "WHERE m.bucket",
+        "tests/store/test_rules.py::test_no_admin_lists_merges_of_another_workspace",
+    ),
+    Plant(
+        "workspace_forgotten_in_the_emails",
+        "profiles/sql/find_by_email.sql",
+        "WHERE workspace_id = %(workspace_id)s AND email_key",
+        "WHERE email_key",
+        "tests/store/test_rules.py::test_no_email_finds_a_customer_of_another_workspace",
+    ),
+    Plant(
+        "older_value_overwrites",
+        "profiles/merge.py",
+        "if held is not None and occurred_at < held.set_at:",
+        "if held is not None and occurred_at < 0:",
+        "tests/store/test_rules.py::test_a_late_event_does_not_overwrite_newer_data",
+    ),
+    Plant(
+        "empty_value_overwrites",
+        "profiles/merge.py",
+        "return Decision(field, Verdict.IGNORED_EMPTY, reason, old)",
+        "return Decision(field, Verdict.UNSET, reason, old)",
+        "tests/store/test_rules.py::test_an_empty_value_overwrites_nothing",
+    ),
+    Plant(
+        "former_link_not_ended",
+        "identity/resolve.py",
+        "before.since or fact.occurred_at, is_current=False)",
+        "before.since or fact.occurred_at, is_current=True)",
+        "tests/store/test_rules.py::test_a_switch_ends_the_former_link",
+    ),
+    Plant(
+        "keep_ignored",
+        "identity/resolve.py",
+        "if event.sender.on_sign_out is OnSignOut.KEEP or belongs_to is None:",
+        "if belongs_to is None:",
+        "tests/unit/test_resolve.py::test_a_channel_that_keeps_ignores_sign_outs",
+    ),
+    Plant(
+        "digest_kept_after_a_loss",
+        "profiles/merge.py",
+        "elif any(d.verdict in _LOST for d in decisions):",
+        "elif any(d.verdict is None for d in decisions):",
+        "tests/store/test_rules.py::test_a_push_that_lost_is_looked_at_again_when_it_comes_again",
+    ),
+    Plant(
+        "other_device_not_linked",
+        "identity/resolve.py",
+        "return profile_digest == event.digest and (event.visitor_id is None or visitor_customer_id == event.customer)",
+        "return profile_digest == event.digest",
+        "tests/store/test_rules.py::test_the_same_push_from_another_device_links_it",
+    ),
+    Plant(
+        "default_region",
+        "profiles/fields.py",
+        "return Reason.NO_COUNTRY_CODE if _NATIONAL_SHAPE.fullmatch(text) else Reason.NOT_A_PHONE",
+        'text = "+886" + text.lstrip("0")',
+        "tests/unit/test_fields.py::test_a_phone_without_country_code_is_a_fault_and_the_rest_is_read",
+    ),
+    Plant(
+        "acknowledged_before_commit",
+        "identity/intake.py",
+        "await self._save(connection, changes)",
+        "asyncio.get_running_loop().call_later(0.3, lambda: asyncio.ensure_future("
+        "self._database.run(lambda other: self._save(other, changes))))",
+        "tests/store/test_rules.py::test_an_acknowledged_push_is_committed",
+    ),
+    Plant(
+        "event_id_forgotten",
+        "identity/resolve.py",
+        "self.changes.seen[seen] = event.received_at",
+        "pass",
+        "tests/store/test_rules.py::test_a_repeated_event_changes_nothing",
+    ),
+    Plant(
+        "revoked_key_accepted",
+        "profiles/access.py",
+        "if told == self.generation:",
+        "if self.generation > 0:",
+        "tests/store/test_rules.py::test_a_revoked_key_is_refused_by_every_worker_at_once",
+    ),
+    Plant(
+        "nul_passes_the_reader",
+        "profiles/fields.py",
+        '_FORBIDDEN = re.compile("[\\x00-',
+        '_FORBIDDEN = re.compile("[\\x01-',
+        "tests/store/test_rules.py::test_a_nul_costs_its_field_and_nothing_else",
+    ),
+    Plant(
+        "batch_not_halved",
+        "identity/intake.py",
+        "return await self._take(events[:middle]) + await self._take(events[middle:])",
+        'return [Faulty("batch")] * (middle + len(events[middle:]))',
+        "tests/store/test_rules.py::test_an_event_that_cannot_be_saved_harms_no_other",
+    ),
+    Plant(
+        "two_stores_made_at_once",
+        "profiles/migrate.py",
+        'connection.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])\n'
+        "            connection.execute(\n"
+        '                "INSERT',
+        'time.sleep(0.2)\n            connection.execute(\n                "INSERT',
+        "tests/store/test_sql.py::test_four_processes_that_migrate_at_once_run_every_migration_once",
+    ),
+    Plant(
+        "damaged_name_breaks_the_body",
+        "identity/tolerant.py",
+        "{storable(name): _raw(member)",
+        "{name: _raw(member)",
+        "tests/http/test_fuzz.py::test_every_hostile_body_gets_a_protocol_answer[/api/v1/events]",
+    ),
+)
+BY_NAME = {plant.name: plant for plant in PLANTS}
+
+
+class Misfit(Exception):
+    """The text that a plant changes is not there exactly once."""
+
+
+def changed(plant: Plant, text: str) -> str:
+    """Return the text with the bug in it.
+
+    Raises:
+        Misfit: it cannot be planted.
+    """
+    if text.count(plant.old) != 1:
+        raise Misfit(f"{plant.name}: {plant.file} has its text {text.count(plant.old)} times")
+    return text.replace(plant.old, plant.new)
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Loads one module with the bug in it, past the cache of compiled files."""
+
+    plant: Plant
+
+    def get_code(self, fullname: str) -> CodeType:
+        source = changed(self.plant, Path(self.path).read_text("utf-8"))
+        _planted.append(self.plant.name)
+        return compile(source, self.path, "exec")
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    def __init__(self, plant: Plant) -> None:
+        self._plant = plant
+        self._module = plant.file.removesuffix(".py").replace("/", ".")
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname != self._module:
+            return None
+        file = str(PROJECT / self._plant.file)
+        loader = _Loader(fullname, file)
+        loader.plant = self._plant
+        return importlib.util.spec_from_file_location(fullname, file, loader=loader)
+
+
+_planted: list[str] = []
+
+
+def plant_one(name: str) -> None:
+    """Plant a bug in whatever of the product is imported or read from now on."""
+    plant = BY_NAME[name]
+    if plant.file.endswith(".py"):
+        sys.meta_path.insert(0, _Finder(plant))
+        return
+    # Statements and migrations are read as resources of their packages: those files read as changed.
+    path = str(PROJECT / plant.file)
+    text = changed(plant, Path(path).read_text("utf-8"))
+    read = Path.read_text
+
+    def read_changed(self: Path, *arguments: Any, **options: Any) -> str:
+        if str(self) != path:
+            return read(self, *arguments, **options)
+        _planted.append(name)
+        return text
+
+    Path.read_text = read_changed  # type: ignore[method-assign]
+
+
+def is_planted(name: str) -> bool:
+    """Return whether the bug is in: its module was imported, its statement was read."""
+    return name in _planted
+
+
+def plant_from_environment() -> None:
+    """Plant what the environment names, if anything."""
+    name = os.environ.get(VARIABLE)
+    if name:
+        plant_one(name)

@@ -2,16 +2,18 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 import msgspec
 
 from identity.resolve import NO_CHANNEL, Changes, Fact, FactKind, Key, Refused, Visitor
 from profiles import store
 from profiles.clock import to_text
-from profiles.database import Connection, Database, statement
+from profiles.database import Connection, Database, rows_json, statement
+from profiles.pipeline import Command, Row, fetch_together
 from profiles.profile import HeldField
 from profiles.remarks import Decision
-from profiles.store import Cursor, KeyRow, PairRow, Spreads, Writes
+from profiles.store import KeyRow, PairRow, Spreads, number, text
 
 _anonymous = msgspec.json.Decoder(dict[str, HeldField])
 _decisions = msgspec.json.Decoder(tuple[Decision, ...])
@@ -77,43 +79,45 @@ class _CountRow(msgspec.Struct, frozen=True):
     refused: int
 
 
-async def query_visitors(connection: Connection, database: Database, rows: Sequence[KeyRow]) -> list[Cursor]:
-    """Send the query for visitors; ``visitors_from`` reads the answers."""
-    return [
-        await connection.execute(statement("identity", "load_visitors"), store.key_parameters(group))
-        for group in database.by_shard(rows)
-    ]
+def visitors_query(database: Database, rows: Sequence[KeyRow]) -> list[Command]:
+    """Return the commands that load visitors; ``visitors_from`` reads their answers."""
+    return store.loading(database, "identity", "load_visitors", rows)
 
 
-async def visitors_from(cursors: Iterable[Cursor]) -> dict[Key, Visitor]:
-    """Return the visitors that ``query_visitors`` found."""
+def visitors_from(answers: Iterable[list[Row]]) -> dict[Key, Visitor]:
+    """Return the visitors that ``visitors_query`` found."""
     found: dict[Key, Visitor] = {}
-    for cursor in cursors:
-        for workspace_id, visitor_id, version, customer_id, since, last, anonymous in await cursor.fetchall():
-            found[workspace_id, visitor_id] = Visitor(
-                visitor_id=visitor_id,
-                version=version,
-                customer_id=customer_id,
-                since=since,
-                last_customer_id=last,
-                anonymous=_anonymous.decode(anonymous),
-            )
+    for workspace_id, visitor_id, version, customer_id, since, last, anonymous in chain.from_iterable(answers):
+        visitor = Visitor(
+            visitor_id=text(visitor_id),
+            version=number(version),
+            customer_id=_optional(customer_id),
+            since=None if since is None else int(since),
+            last_customer_id=_optional(last),
+            anonymous=_anonymous.decode(anonymous or b"{}"),
+        )
+        found[number(workspace_id), visitor.visitor_id] = visitor
     return found
 
 
 async def load_visitors(connection: Connection, database: Database, rows: Sequence[KeyRow]) -> dict[Key, Visitor]:
     """Return those of the visitors that exist."""
-    return await visitors_from(await query_visitors(connection, database, rows))
+    return visitors_from(await fetch_together(connection, visitors_query(database, rows)))
 
 
 async def load_facts(connection: Connection, database: Database, rows: Sequence[KeyRow]) -> dict[Key, list[Fact]]:
     """Return everything that was said of the visitors, in order of arrival."""
     found: dict[Key, list[Fact]] = {(row.workspace_id, row.id): [] for row in rows}
     for group in database.by_shard(rows):
-        cursor = await connection.execute(statement("identity", "load_facts"), store.key_parameters(group))
+        parameters = {"keys": rows_json(group).decode(), "buckets": sorted({row.bucket for row in group})}
+        cursor = await connection.execute(statement("identity", "load_facts"), parameters)
         for row in await cursor.fetchall():
             found[row[0], row[1]].append(fact_from(row[1:]))
     return found
+
+
+def _optional(value: bytes | None) -> str | None:
+    return None if value is None else value.decode()
 
 
 def fact_from(row: Sequence[object]) -> Fact:
@@ -128,13 +132,14 @@ def fact_from(row: Sequence[object]) -> Fact:
     return Fact(**values)  # type: ignore[arg-type]
 
 
-async def load_seen(connection: Connection, database: Database, rows: Sequence[KeyRow]) -> frozenset[Key]:
-    """Return those of the event ids that were acted upon before."""
-    found: set[Key] = set()
-    for group in database.by_shard(rows):
-        cursor = await connection.execute(statement("identity", "load_seen"), store.key_parameters(group))
-        found.update((workspace_id, event_id) for workspace_id, event_id in await cursor.fetchall())
-    return frozenset(found)
+def seen_query(database: Database, rows: Sequence[KeyRow]) -> list[Command]:
+    """Return the commands that load which event ids were acted upon; ``seen_from`` reads their answers."""
+    return store.loading(database, "identity", "load_seen", rows)
+
+
+def seen_from(answers: Iterable[list[Row]]) -> frozenset[Key]:
+    """Return those of the event ids that ``seen_query`` found."""
+    return frozenset((number(workspace_id), text(key)) for workspace_id, key in chain.from_iterable(answers))
 
 
 def pair_rows(spreads: Spreads, changes: Changes) -> list[PairRow]:
@@ -152,18 +157,20 @@ def pair_rows(spreads: Spreads, changes: Changes) -> list[PairRow]:
     ]
 
 
-async def save(connection: Connection, database: Database, spreads: Spreads, changes: Changes) -> Writes:
-    """Send the facts and the visitors they fold to, the event ids, and the refused with their counts."""
+def saving(database: Database, spreads: Spreads, changes: Changes) -> list[Command]:
+    """Return the commands that write facts, the visitors they fold to, event ids, and the refused with their counts."""
     facts = [_fact_row(spreads, workspace_id, fact) for workspace_id, fact in changes.facts]
-    visitors = [_visitor_row(spreads, key, visitor) for key, visitor in changes.visitors.items()]
+    visitors = [visitor_row(spreads, key, visitor) for key, visitor in changes.visitors.items()]
     seen = [_SeenRow(spreads.bucket(*key), *key, to_text(received_at)) for key, received_at in changes.seen.items()]
     refusals = [_refusal_row(spreads, refused) for refused in changes.refused]
-    writes = await store.write_rows(connection, database, "identity", "insert_facts", facts)
-    writes += await store.write_rows(connection, database, "identity", "save_visitors", visitors)
-    writes += await store.write_rows(connection, database, "identity", "insert_seen", seen)
-    writes += await store.write_rows(connection, database, "identity", "insert_refusals", refusals)
-    await store.write_rows(connection, database, "identity", "count_refusals", _counts(spreads, changes.refused))
-    return writes
+    counts = _counts(spreads, changes.refused)
+    return [
+        *store.writing(database, "identity", "insert_facts", facts),
+        *store.writing(database, "identity", "save_visitors", visitors),
+        *store.writing(database, "identity", "insert_seen", seen),
+        *store.writing(database, "identity", "insert_refusals", refusals),
+        *store.writing(database, "identity", "count_refusals", counts, counted=False),
+    ]
 
 
 def _fact_row(spreads: Spreads, workspace_id: int, fact: Fact) -> _FactRow:
@@ -186,7 +193,7 @@ def _fact_row(spreads: Spreads, workspace_id: int, fact: Fact) -> _FactRow:
     )
 
 
-def _visitor_row(spreads: Spreads, key: Key, visitor: Visitor) -> _VisitorRow:
+def visitor_row(spreads: Spreads, key: Key, visitor: Visitor) -> _VisitorRow:
     return _VisitorRow(
         bucket=spreads.bucket(*key),
         workspace_id=key[0],

@@ -12,7 +12,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Sequence
-from itertools import count
+from itertools import count, islice
 
 import msgspec
 import psycopg
@@ -25,6 +25,7 @@ from profiles.cache import Cache
 from profiles.clock import make_id
 from profiles.coalesce import Coalescer
 from profiles.database import Conflict, Connection, Database, Unavailable, is_retryable, statement
+from profiles.pipeline import fetch_together, write_together
 from profiles.store import Spreads
 
 ATTEMPTS_MAX = 6
@@ -151,14 +152,18 @@ class Intake:
         visitor_rows = spreads.key_rows(visitors_named(events))
         customer_rows = spreads.key_rows(customers_named(events))
         seen_rows = spreads.key_rows({key for key in map(seen_key, events) if key is not None})
-        async with connection.pipeline():
-            visitors = await identifications.query_visitors(connection, database, visitor_rows)
-            customers = await store.query_customers(connection, database, customer_rows)
-            held = Held(
-                visitors=await identifications.visitors_from(visitors),
-                customers=await store.customers_from(customers),
-                seen=await identifications.load_seen(connection, database, seen_rows),
-            )
+        queries = [
+            identifications.visitors_query(database, visitor_rows),
+            store.customers_query(database, customer_rows),
+            identifications.seen_query(database, seen_rows),
+        ]
+        answers = iter(await fetch_together(connection, [command for query in queries for command in query]))
+        visitors, customers, seen = (list(islice(answers, len(query))) for query in queries)
+        held = Held(
+            visitors=identifications.visitors_from(visitors),
+            customers=store.customers_from(customers),
+            seen=identifications.seen_from(seen),
+        )
         absent = missing(events, held)
         if not absent.customers and not absent.histories:
             return held
@@ -169,11 +174,8 @@ class Intake:
     async def _save(self, connection: Connection, changes: Changes) -> None:
         database, spreads = self._database, self._spreads
         pairs = identifications.pair_rows(spreads, changes)
-        # BEGIN is explicit: on Citus a pipeline alone is not atomic.
-        async with connection.pipeline(), connection.transaction():
-            writes = await store.save(connection, database, spreads, changes.merges, changes.customers, pairs)
-            writes += await identifications.save(connection, database, spreads, changes)
-            await store.check_writes(writes)
+        commands = store.saving(database, spreads, changes.merges, changes.customers, pairs)
+        await write_together(connection, [*commands, *identifications.saving(database, spreads, changes)])
 
     async def _was_written(self, connection: Connection, changes: Changes) -> bool:
         """Return whether a batch whose commit was cut off is there after all; any of its rows proves it."""
@@ -193,16 +195,23 @@ class Intake:
         return await cursor.fetchone() is not None
 
     async def _tell_cache(self, events: Sequence[Event], held: Held, changes: Changes, since: float) -> None:
-        """Write what the commit left behind, before any caller is answered."""
+        """Write what the commit left behind, before any caller is answered.
+
+        Of what this batch made the cache holds nothing that could be stale: only what exists is ever cached.
+        """
         cache = self._cache
         entries: list[tuple[str, int, bytes]] = []
         customers = {key: held.customers[key] for key in customers_named(events) if key in held.customers}
         customers.update(changes.customers)
-        for key, profile in customers.items():
+        made = {(workspace_id, merge.customer_id) for workspace_id, merge in changes.merges if merge.version == 1}
+        for key in customers.keys() - made:
+            profile = customers[key]
             entries.append((cache.customer_key(*key), profile.version, (profile.digest or "").encode()))
         visitors = {key: held.visitors[key] for key in visitors_named(events) if key in held.visitors}
         visitors.update(changes.visitors)
-        for key, visitor in visitors.items():
+        first_seen = {(workspace_id, fact.visitor_id) for workspace_id, fact in changes.facts if fact.version == 1}
+        for key in visitors.keys() - first_seen:
+            visitor = visitors[key]
             entries.append((cache.visitor_key(*key), visitor.version, (visitor.customer_id or "").encode()))
         if entries:
             await cache.write(entries, since)

@@ -26,7 +26,7 @@ from identity.visitors import BLOCKED_IDS
 from profiles import merge as merging
 from profiles.access import Access, Scope, SecretKey
 from profiles.cache import Cache
-from profiles.http import JSON_TYPE, NO_STORE, HeaderPairs, Problem, Request, Response, json_response
+from profiles.http import JSON_TYPE, NO_STORE, HeaderPairs, Problem, Request, Response, json_response, log_fault
 from profiles.profile import Merge, Policy
 from profiles.views import DecisionView, decision_view, read_bearer
 
@@ -268,6 +268,7 @@ def _write_key(request: Request, members: Members, *, required: bool = True) -> 
 
 def _result(outcome: Outcome | BaseException) -> EventResult:
     if isinstance(outcome, Faulty):
+        log_fault("/api/v1/events", outcome)
         return _FAULTY
     if isinstance(outcome, BaseException):
         raise outcome

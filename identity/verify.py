@@ -426,7 +426,7 @@ class _Workspace:
         found: dict[tuple[str, str], Pair] = {}
         for start in range(0, len(rows), BATCH_ROWS):
             part = rows[start : start + BATCH_ROWS]
-            parameters = {"keys": rows_json(part), "buckets": sorted({row.bucket for row in part})}
+            parameters = {"keys": rows_json(part).decode(), "buckets": sorted({row.bucket for row in part})}
             for row in self.connection.execute(statement("profiles", "find_pairs"), parameters).fetchall():
                 found[row[0], row[1]] = Pair(*row)
         return found
@@ -457,7 +457,7 @@ class _Workspace:
 
     def facts_of(self, visitor_ids: set[str]) -> dict[str, list[Fact]]:
         rows = self.spreads.key_rows({(self.workspace_id, visitor_id) for visitor_id in visitor_ids})
-        parameters = {"keys": rows_json(rows), "buckets": sorted({row.bucket for row in rows})}
+        parameters = {"keys": rows_json(rows).decode(), "buckets": sorted({row.bucket for row in rows})}
         found: dict[str, list[Fact]] = {}
         for row in self.stream("identity", "load_facts", parameters):
             fact = fact_from(row[1:])

@@ -53,12 +53,12 @@ def statement(package: str, name: str) -> LiteralString:
     return files(package).joinpath("sql", f"{name}.sql").read_text("utf-8")
 
 
-def rows_json(rows: Sequence[object]) -> str:
+def rows_json(rows: Sequence[object]) -> bytes:
     """Return rows as the one JSON parameter that ``json_to_recordset`` takes.
 
     The whole batch is encoded in C; arrays would be dumped item by item in Python.
     """
-    return msgspec.json.encode(rows).decode()
+    return msgspec.json.encode(rows)
 
 
 class Database:

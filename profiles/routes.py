@@ -169,11 +169,8 @@ class CustomerRoutes:
 
         async def work(connection: Connection) -> dict[Key, Looked]:
             rows = self._spreads.key_rows(set(keys))
-            async with connection.pipeline():
-                customers = await store.query_customers(connection, self._database, rows)
-                visitors = await store.load_visitors_of(connection, self._database, rows)
-                profiles = await store.customers_from(customers)
-            return {key: _looked(profile, visitors.get(key, [])) for key, profile in profiles.items()}
+            found = await store.load_with_visitors(connection, self._database, rows)
+            return {key: _looked(profile, visitors) for key, (profile, visitors) in found.items()}
 
         found = await self._database.run(work)
         entries: list[tuple[str, int, bytes]] = []
@@ -187,9 +184,8 @@ class CustomerRoutes:
 
     async def _load(self, connection: Connection, keys: Iterable[Key]) -> dict[Key, CustomerView]:
         rows = self._spreads.key_rows(keys)
-        profiles = await store.load_customers(connection, self._database, rows)
-        visitors = await store.load_visitors_of(connection, self._database, rows)
-        return {key: customer_view(profile, visitors.get(key, [])) for key, profile in profiles.items()}
+        found = await store.load_with_visitors(connection, self._database, rows)
+        return {key: customer_view(profile, visitors) for key, (profile, visitors) in found.items()}
 
     async def _find_ids(
         self, connection: Connection, workspace_id: int, kind: str, inputs: Sequence[object]

@@ -1,14 +1,15 @@
 """Profiles, their ledger and their visitors in PostgreSQL. Set-based: the number of statements does not grow."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
-import psycopg
 
 from profiles.clock import bucket_of_id, to_text
-from profiles.database import Conflict, Connection, Database, rows_json, statement
+from profiles.database import Connection, Database, rows_json
 from profiles.fields import email_key
+from profiles.pipeline import Command, Row, array_parameter, fetch_together
 from profiles.placement import bucket_of, buckets_of
 from profiles.profile import HeldField, Merge, Policy, Profile
 from profiles.remarks import Decision, Verdict
@@ -17,9 +18,6 @@ VISITORS_SHOWN_MAX = 100
 """Visitors in one lookup answer: the current ones first, then the latest linked."""
 
 Key = tuple[int, str]
-Cursor = psycopg.AsyncCursor[tuple[Any, ...]]
-Writes = list[tuple[Cursor, int]]
-"""Statements under way in a pipeline, each with the number of rows it must give back if no race was lost."""
 
 _fields = msgspec.json.Decoder(dict[str, HeldField])
 _decisions = msgspec.json.Decoder(tuple[Decision, ...])
@@ -115,84 +113,99 @@ class Spreads:
         return [KeyRow(self.bucket(*key), *key) for key in sorted(keys)]
 
 
-def key_parameters(rows: Sequence[KeyRow]) -> dict[str, object]:
+def key_parameters(rows: Sequence[KeyRow]) -> dict[str, bytes]:
     """Return the parameters of a statement that loads rows by key."""
-    return {"keys": rows_json(rows), "buckets": sorted({row.bucket for row in rows})}
+    return {"keys": rows_json(rows), "buckets": array_parameter(sorted({row.bucket for row in rows}))}
 
 
-async def query_customers(connection: Connection, database: Database, rows: Sequence[KeyRow]) -> list[Cursor]:
-    """Send the query for profiles; ``customers_from`` reads the answers."""
+def loading(database: Database, package: str, name: str, rows: Sequence[KeyRow], **more: bytes) -> list[Command]:
+    """Return the commands, one per shard, that load rows by key."""
+    return [Command(package, name, {**key_parameters(group), **more}) for group in database.by_shard(rows)]
+
+
+def writing(database: Database, package: str, name: str, rows: Sequence[Any], *, counted: bool = True) -> list[Command]:
+    """Return the commands, one per shard, that write rows. ``counted``: each row must be given back."""
     return [
-        await connection.execute(statement("profiles", "load_customers"), key_parameters(group))
+        Command(package, name, {"rows": rows_json(group)}, len(group) if counted else None)
         for group in database.by_shard(rows)
     ]
 
 
-async def customers_from(cursors: Iterable[Cursor]) -> dict[Key, Profile]:
-    """Return the profiles that ``query_customers`` found."""
+def customers_query(database: Database, rows: Sequence[KeyRow]) -> list[Command]:
+    """Return the commands that load profiles; ``customers_from`` reads their answers."""
+    return loading(database, "profiles", "load_customers", rows)
+
+
+def customers_from(answers: Iterable[list[Row]]) -> dict[Key, Profile]:
+    """Return the profiles that ``customers_query`` found."""
     found: dict[Key, Profile] = {}
-    for cursor in cursors:
-        for workspace_id, customer_id, version, created_at, updated_at, fields, digest in await cursor.fetchall():
-            found[workspace_id, customer_id] = Profile(
-                customer_id, version, created_at, updated_at, _fields.decode(fields), digest
-            )
+    for row in chain.from_iterable(answers):
+        workspace_id, customer_id, version, created_at, updated_at, fields, digest = row
+        profile = Profile(
+            text(customer_id), number(version), number(created_at), number(updated_at), _fields.decode(fields or b"{}"),
+            digest.decode() if digest is not None else None,
+        )  # fmt: skip
+        found[number(workspace_id), profile.customer_id] = profile
+    return found
+
+
+def pairs_query(database: Database, rows: Sequence[KeyRow]) -> list[Command]:
+    """Return the commands that load the visitors of customers; ``pairs_from`` reads their answers."""
+    return loading(database, "profiles", "load_pairs", rows, visitors_max=b"%d" % VISITORS_SHOWN_MAX)
+
+
+def pairs_from(answers: Iterable[list[Row]]) -> dict[Key, list[CustomerVisitor]]:
+    """Return the visitors of each customer that ``pairs_query`` found, at most ``VISITORS_SHOWN_MAX`` each."""
+    found: dict[Key, list[CustomerVisitor]] = {}
+    for workspace_id, customer_id, visitor_id, linked_at, is_current in chain.from_iterable(answers):
+        visitor = CustomerVisitor(text(visitor_id), number(linked_at), is_current == b"t")
+        found.setdefault((number(workspace_id), text(customer_id)), []).append(visitor)
     return found
 
 
 async def load_customers(connection: Connection, database: Database, rows: Sequence[KeyRow]) -> dict[Key, Profile]:
     """Return those of the profiles that exist."""
-    return await customers_from(await query_customers(connection, database, rows))
+    return customers_from(await fetch_together(connection, customers_query(database, rows)))
 
 
-async def load_visitors_of(
+async def load_with_visitors(
     connection: Connection, database: Database, rows: Sequence[KeyRow]
-) -> dict[Key, list[CustomerVisitor]]:
-    """Return the visitors of each customer, at most ``VISITORS_SHOWN_MAX``."""
-    found: dict[Key, list[CustomerVisitor]] = {}
-    for group in database.by_shard(rows):
-        parameters = {**key_parameters(group), "visitors_max": VISITORS_SHOWN_MAX}
-        cursor = await connection.execute(statement("profiles", "load_pairs"), parameters)
-        for workspace_id, customer_id, visitor_id, linked_at, is_current in await cursor.fetchall():
-            found.setdefault((workspace_id, customer_id), []).append(CustomerVisitor(visitor_id, linked_at, is_current))
-    return found
+) -> dict[Key, tuple[Profile, list[CustomerVisitor]]]:
+    """Return those of the profiles that exist, each with its visitors as of the same version or a later one."""
+    customers, pairs = customers_query(database, rows), pairs_query(database, rows)
+    answers = await fetch_together(connection, [*customers, *pairs])
+    visitors = pairs_from(answers[len(customers) :])
+    profiles = customers_from(answers[: len(customers)])
+    return {key: (profile, visitors.get(key, [])) for key, profile in profiles.items()}
 
 
-async def write_rows(
-    connection: Connection, database: Database, package: str, name: str, rows: Sequence[Any]
-) -> Writes:
-    """Run one writing statement per shard in the connection's pipeline."""
-    return [
-        (await connection.execute(statement(package, name), {"rows": rows_json(group)}), len(group))
-        for group in database.by_shard(rows)
-    ]
+def text(value: bytes | None) -> str:
+    """Return a column that is never null as text."""
+    assert value is not None
+    return value.decode()
 
 
-async def check_writes(writes: Writes) -> None:
-    """Wait for the statements.
-
-    Raises:
-        Conflict: one of them gave back fewer rows than it was given: another writer was faster.
-    """
-    for cursor, expected in writes:
-        if len(await cursor.fetchall()) != expected:
-            raise Conflict
+def number(value: bytes | None) -> int:
+    """Return a column that is never null as a whole number."""
+    assert value is not None
+    return int(value)
 
 
-async def save(
-    connection: Connection,
+def saving(
     database: Database,
     spreads: Spreads,
     merges: Iterable[tuple[int, Merge]],
     customers: Mapping[Key, Profile],
     pairs: Sequence[PairRow],
-) -> Writes:
-    """Send the ledger rows, the profiles they fold to, and the links, in that order."""
+) -> list[Command]:
+    """Return the commands that write the ledger rows, the profiles they fold to, and the links, in that order."""
     merge_rows = [_merge_row(spreads, workspace_id, merge) for workspace_id, merge in merges]
     customer_rows = [customer_row(spreads, workspace_id, profile) for (workspace_id, _), profile in customers.items()]
-    writes = await write_rows(connection, database, "profiles", "insert_merges", merge_rows)
-    writes += await write_rows(connection, database, "profiles", "save_customers", customer_rows)
-    writes += await write_rows(connection, database, "profiles", "save_pairs", pairs)
-    return writes
+    return [
+        *writing(database, "profiles", "insert_merges", merge_rows),
+        *writing(database, "profiles", "save_customers", customer_rows),
+        *writing(database, "profiles", "save_pairs", pairs),
+    ]
 
 
 def _merge_row(spreads: Spreads, workspace_id: int, merge: Merge) -> _MergeRow:

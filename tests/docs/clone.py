@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 PROJECT = Path(__file__).resolve().parents[2]
 INSTALLS_ANEW = os.environ.get("CI") == "true"
-"""Whether the copy makes a .venv of its own, as a stranger's would, or borrows this one's packages: half a minute less."""
+"""Whether the copy makes a .venv of its own, as a stranger's would, or borrows this one's packages, which is faster."""
 START_SECONDS_MAX = 600.0
 STOP_SECONDS_MAX = 60.0
 
@@ -85,7 +85,11 @@ def served(folder: Path, command: str, *, installs_anew: bool) -> Iterator[Serve
         borrow_venv(folder)
     port = free_port()
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("IDENTITY_", "PYTHONPATH"))}
-    environ |= {"IDENTITY_LISTEN": f"127.0.0.1:{port}", "IDENTITY_DATA_DIR": str(folder / ".data"), "PYTHON": sys.executable}
+    environ |= {
+        "IDENTITY_LISTEN": f"127.0.0.1:{port}",
+        "IDENTITY_DATA_DIR": str(folder / ".data"),
+        "PYTHON": sys.executable,
+    }
     errors = folder / "errors.log"
     with errors.open("wb") as log:
         process = subprocess.Popen(
@@ -138,6 +142,15 @@ def run(command: str, folder: Path, environ: Mapping[str, str]) -> str:
         cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120, check=False,
     )  # fmt: skip
     return done.stdout.decode()
+
+
+def call(
+    command: Sequence[str | Path], folder: Path = PROJECT, environ: Mapping[str, str] | None = None, sent: str = ""
+) -> "subprocess.CompletedProcess[str]":
+    """Run a program to its end, whatever that is."""
+    return subprocess.run(
+        command, cwd=folder, env=environ, input=sent, capture_output=True, text=True, timeout=600, check=False
+    )
 
 
 def blocks_of(text: str, language: str) -> Sequence[str]:

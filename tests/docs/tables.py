@@ -40,8 +40,7 @@ def tables() -> dict[str, str]:
 
 def in_text(text: str) -> dict[str, str]:
     """Return the tables that stand between markers in a text."""
-    found = re.findall(r"<!-- table: (\w+) -->\n(.*?)<!-- end -->", text, re.DOTALL)
-    return {name: table for name, table in found}
+    return dict(re.findall(r"<!-- table: (\w+) -->\n(.*?)<!-- end -->", text, re.DOTALL))
 
 
 def replaced(text: str) -> str:

@@ -161,7 +161,9 @@ def test_every_limit_is_in_the_readme_or_known_to_concern_nobody():
 def _limits(path: str) -> Iterator[str]:
     module = path.removesuffix(".py").replace("/", ".")
     for node in ast.parse((PROJECT / path).read_text("utf-8")).body:
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
         for name in (part for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)):
             if name.id.endswith("_MAX") and not name.id.startswith("_"):
                 yield f"{module}.{name.id}"
@@ -173,7 +175,8 @@ def test_every_endpoint_and_every_event_is_named():
         f"{method.upper()} {path}"
         for path, calls in openapi.document()["paths"].items()
         for method in calls
-        if path.startswith("/api/") and not re.search(rf"`(GET |POST |PATCH |DELETE )*{method.upper()} .*{path}", README)
+        if path.startswith("/api/")
+        and not re.search(rf"`(GET |POST |PATCH |DELETE )*{method.upper()} .*{path}", README)
     ]
 
     assert (paths, methods) == ([], [])
@@ -223,13 +226,10 @@ def test_a_licence_is_mentioned_only_if_there_is_one():
 
 def test_no_file_names_a_place_of_this_machine_or_of_a_package_registry():
     # Put together here, or this file would be found itself.
-    hosts = ["pypi" + ".org", "python" + "hosted", "registry.npm" + "js", "registry.yarn" + "pkg", "proxy.golang" + ".org"]
+    hosts = ["pypi" + ".org", "python" + "hosted", "registry.npm" + "js", "yarn" + "pkg", "proxy.golang" + ".org"]
     places = [f"{PROJECT}/", "/home" + "/", *hosts]
     found = [
-        f"{name}: {place}"
-        for name in tracked()
-        for place in places
-        if place.encode() in (PROJECT / name).read_bytes()
+        f"{name}: {place}" for name in tracked() for place in places if place.encode() in (PROJECT / name).read_bytes()
     ]
 
     assert found == []
@@ -239,5 +239,3 @@ def test_no_lock_file_that_records_addresses_is_kept():
     forbidden = {"uv.lock", "package-lock.json", "npm-shrinkwrap.json", "yarn.lock", "pnpm-lock.yaml", "poetry.lock"}
 
     assert [name for name in tracked() if Path(name).name in forbidden] == []
-
-

@@ -2,19 +2,23 @@
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 
 import httpx
 import psycopg
 
-from tests.harness import ADMIN_KEY, WRITE_KEY
+from tests.harness import ADMIN_KEY, WRITE_KEY, Server
 from tests.store.invariants import check_store, values_in
 
 HANG_SECONDS_MAX = 12.0
 HEALTHY_SECONDS_MAX = 10.0
 CUSTOMERS_EACH = 4
+
+_numbers = itertools.count(1)
 
 
 class Load:
@@ -24,7 +28,8 @@ class Load:
     that ended without an answer.
     """
 
-    def __init__(self, urls: Sequence[str], *, writers: int = 8, pause_seconds: float = 0.0) -> None:
+    def __init__(self, urls: Sequence[str], *, writers: int = 6, pause_seconds: float = 0.0) -> None:
+        self.name = f"load{next(_numbers)}"
         self.urls = urls
         self.writers = writers
         self.pause_seconds = pause_seconds
@@ -52,10 +57,10 @@ class Load:
         for count in range(1, 1_000_000):
             if self._is_over:
                 break
-            customer = f"w{number}-{count % CUSTOMERS_EACH}"
+            customer = f"{self.name}-{number}-{count % CUSTOMERS_EACH}"
             url = self.urls[count % len(self.urls)]
             self.sent[customer] = count
-            body = {"visitor_id": f"w{number}", "customer_id": customer, "display_name": f"name {count}"}
+            body = {"visitor_id": f"{self.name}-{number}", "customer_id": customer, "display_name": f"name {count}"}
             headers = {"X-Write-Key": WRITE_KEY}
             answer = await self._ask(client.post(f"{url}/api/v1/authenticate", json=body, headers=headers))
             if answer is not None and answer.status_code == 200:
@@ -113,7 +118,7 @@ def ledger_of(database: str) -> set[tuple[str, int]]:
     with psycopg.connect(database) as connection:
         rows = connection.execute(
             "SELECT customer_id, d ->> 4 FROM merge, jsonb_array_elements(decisions) AS d"
-            " WHERE d ->> 0 = 'display_name' AND customer_id ~ '^w[0-9]+-'"
+            " WHERE d ->> 0 = 'display_name' AND customer_id ~ '^load[0-9]+-'"
         ).fetchall()
     return {(customer, _number(name)) for customer, name in rows}
 
@@ -137,3 +142,15 @@ async def healthy(url: str, *, seconds: float = HEALTHY_SECONDS_MAX) -> None:
                 return
             assert time.monotonic() < deadline, f"not healthy within {seconds} s: {said}"
             await asyncio.sleep(0.1)
+
+
+def children_of(process: int) -> list[int]:
+    """Return the children of a process."""
+    return [int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def workers_of(server: Server) -> list[int]:
+    """Return the worker processes of a service."""
+    return [
+        pid for pid in children_of(server.process.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]

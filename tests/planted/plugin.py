@@ -12,9 +12,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--planted", choices=sorted(BY_NAME), help="plant this bug in the product first")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Plant before any test module, and so before anything of the product, is imported."""
-    name = config.getoption("--planted")
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Plant before any conftest, and so before anything of the product, is imported."""
+    name = early_config.known_args_namespace.planted
     if name:
         site = str(PROJECT / "tests" / "planted" / "site")
         os.environ[VARIABLE] = name

@@ -10,7 +10,7 @@ import pytest
 
 from identity.app import Service
 from identity.resolve import Changes, Outcome
-from profiles import store
+from profiles import pipeline
 from profiles.database import Connection
 from tests.harness import Urls, opened_service
 from tests.model import Model, Sent
@@ -161,7 +161,7 @@ def hold_after_loading(service: Service, gate: Gate) -> None:
 @contextlib.contextmanager
 def held_before_commit(service: Service, gate: Gate, patch: pytest.MonkeyPatch) -> Any:
     """Hold the worker up within its transaction, when all its rows are written and locked."""
-    save, check = service.intake._save, store.check_writes
+    save, commit = service.intake._save, pipeline.commit
     is_ours = False
 
     async def marked(connection: Connection, changes: Changes) -> None:
@@ -169,16 +169,16 @@ def held_before_commit(service: Service, gate: Gate, patch: pytest.MonkeyPatch) 
         is_ours = True
         await save(connection, changes)
 
-    async def held(writes: store.Writes) -> None:
+    async def held(connection: Connection) -> None:
         nonlocal is_ours
         ours, is_ours = is_ours, False
-        await check(writes)
         if ours:
             await gate.pass_through()
+        await commit(connection)
 
     with patch.context() as patched:
         patched.setattr(service.intake, "_save", marked)
-        patched.setattr(store, "check_writes", held)
+        patched.setattr(pipeline, "commit", held)
         yield
 
 

@@ -10,6 +10,7 @@ from identity.resolve import NO_CHANNEL, Changes, Fact, FactKind, Key, Refused, 
 from profiles import store
 from profiles.clock import to_text
 from profiles.database import Connection, Database, rows_json, statement
+from profiles.fields import RULES_VERSION
 from profiles.pipeline import Command, Row, fetch_together
 from profiles.profile import HeldField
 from profiles.remarks import Decision
@@ -35,6 +36,7 @@ class _FactRow(msgspec.Struct, frozen=True):
     occurred_at: str
     received_at: str
     decisions: tuple[Decision, ...]
+    rules: int = RULES_VERSION
 
 
 class _VisitorRow(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ import msgspec
 
 from profiles.clock import bucket_of_id, to_text
 from profiles.database import Connection, Database, rows_json
-from profiles.fields import email_key
+from profiles.fields import RULES_VERSION, email_key
 from profiles.pipeline import Command, Row, array_parameter, fetch_together
 from profiles.placement import bucket_of, buckets_of
 from profiles.profile import HeldField, Merge, Policy, Profile
@@ -60,6 +60,7 @@ class _MergeRow(msgspec.Struct, frozen=True):
     received_at: str
     digest: str | None
     decisions: tuple[Decision, ...]
+    rules: int = RULES_VERSION
 
 
 class CustomerRow(msgspec.Struct, frozen=True):

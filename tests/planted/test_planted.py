@@ -20,7 +20,7 @@ def run(urls: Urls, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
         cwd=PROJECT,
-        env={**os.environ, **addresses},
+        env={**os.environ, **addresses, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         check=False,

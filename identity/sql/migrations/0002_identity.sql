@@ -43,6 +43,7 @@ CREATE TABLE visitor_fact (
     occurred_at timestamptz NOT NULL,
     received_at timestamptz NOT NULL,
     decisions jsonb NOT NULL,
+    rules smallint NOT NULL DEFAULT 1,  -- profiles.fields.RULES_VERSION, by which the values were read
     PRIMARY KEY (workspace_id, visitor_id, version, bucket)
 );
 

@@ -66,6 +66,7 @@ CREATE TABLE merge (
     received_at timestamptz NOT NULL,
     digest text COLLATE "C",
     decisions jsonb NOT NULL,
+    rules smallint NOT NULL DEFAULT 1,  -- profiles.fields.RULES_VERSION, by which the values were read
     PRIMARY KEY (workspace_id, customer_id, version, bucket),
     UNIQUE (workspace_id, merge_id, bucket)
 );

@@ -25,7 +25,6 @@ EXECUTES = {
     "profiles/embedded.py": "makes the database of the embedded server",
     "profiles/migrate.py": "the schema",
     "profiles/routes.py": "lookups by e-mail and phone",
-    "profiles/store.py": "profiles and their ledger",
     "identity/admin/changes.py": "changes of channels and keys in one transaction",
     "identity/admin/ledger.py": "questions about the past, under a limit of their own",
     "identity/administration.py": "channels and keys",

@@ -208,7 +208,7 @@ def test_workers_still_starting_when_their_supervisor_is_killed_leave_too(databa
     family = family_of(process.pid)
 
     process.kill()
-    process.communicate()
+    process.wait()  # not for the end of its output: that is open as long as its workers live
 
     found = re.search(r":(\d+) ", line)
     assert found

@@ -44,6 +44,11 @@ def test_every_plant_has_a_name_of_its_own():
     assert sorted(set(names)) == sorted(names)
 
 
+def test_every_plant_fits_the_product_as_it_is():
+    for plant in PLANTS:
+        changed(plant, (PROJECT / plant.file).read_text("utf-8"))
+
+
 @pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.name)
 def test_a_planted_bug_is_caught_by_its_check(
     planted_runs: dict[str, Future[subprocess.CompletedProcess[str]]], plant: Plant

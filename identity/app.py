@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import multiprocessing
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
@@ -121,7 +122,7 @@ def build(service: Service) -> Litestar:
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         await service.open()
         background = [
-            asyncio.create_task(_leave_with_parent(os.getppid())),
+            asyncio.create_task(_leave_with_parent()),
             asyncio.create_task(_report(service)),
             asyncio.create_task(
                 sweep_for_ever(
@@ -196,8 +197,11 @@ def to_litestar(response: Response) -> LitestarResponse[bytes]:
     return LitestarResponse(response.body, status_code=response.status, headers=headers, media_type=media_type)
 
 
-async def _leave_with_parent(parent: int) -> None:
+async def _leave_with_parent() -> None:
     """Stop when the supervisor is gone: an orphan would hold the port against the next start."""
+    # Not the parent of this moment: the supervisor may have been killed while this worker was still starting.
+    supervisor = multiprocessing.parent_process()
+    parent = supervisor.pid if supervisor is not None else os.getppid()
     while os.getppid() == parent:  # noqa: ASYNC110 - the kernel tells nobody; one look a second is cheap
         await asyncio.sleep(PARENT_POLL_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)

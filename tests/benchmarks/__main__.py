@@ -77,6 +77,8 @@ MILLION_ROWS = (
     Row("lookup-miss-million", "lookup, not in the cache, 1,000,000 held", (Floor("lookup-miss", 1 / 1.15),)),
 )
 _CACHED = ("unchanged", "lookup", "mix")
+_STORES = {"bare": "service", "away": "service"}
+"""Servers that have no store of their own."""
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -145,21 +147,21 @@ class Bench:
     def server(self, name: str) -> Served:
         """Return the server of each name, started on first use."""
         if name not in self._servers:
-            store = "service" if name == "away" else name
             factory = {"bare": "tests.benchmarks.bare:create", "one-by-one": "tests.benchmarks.one_by_one:create"}
             nowhere = f"unix://{urlsplit(self.urls.redis).path}.nowhere"
             url = nowhere if name == "away" else self.urls.redis
-            served = Served(self.store(store).url, url, self.server_core, factory.get(name))
+            store = self.store(_STORES.get(name, name))
+            served = Served(store.url, url, self.server_core, factory.get(name))
             self.resources.enter_context(served)
             self._servers[name] = served
         return self._servers[name]
 
     def prepare(self, rows: Sequence[Row]) -> None:
-        """Start every server before anything is measured."""
+        """Fill every store, which may take minutes, then start every server: all of them of the same code."""
         for row in rows:
-            if row.name == "pgbench":
-                self.store("pgbench")
-            else:
+            self.store(self._store_of(row.name))
+        for row in rows:
+            if row.name != "pgbench":
                 self.server(self._server_of(row.name))
 
     def run(self, name: str) -> Run:
@@ -167,7 +169,7 @@ class Bench:
         if name == "pgbench":
             return self._run_pgbench()
         server = self.server(self._server_of(name))
-        store = self.store("service" if name in ("bare", "lookup-away") else self._server_of(name))
+        store = self.store(self._store_of(name))
         scenario = name.removesuffix("-million")
         known = [store.active, store.stride]
         if scenario in ("new", "one-by-one"):
@@ -193,6 +195,9 @@ class Bench:
         if name.endswith("-million"):
             return "million"
         return {"bare": "bare", "one-by-one": "one-by-one", "lookup-away": "away"}.get(name, "service")
+
+    def _store_of(self, name: str) -> str:
+        return name if name == "pgbench" else _STORES.get(self._server_of(name), self._server_of(name))
 
     def _measured(self, server: Served, script: str, arguments: Sequence[int], seconds: int | None = None) -> Run:
         workers = server.workers()

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from litestar import Litestar
+from litestar.types import ASGIApp
 
-from identity.app import Service, build
+from identity.app import Service, before, build
 from identity.events.identity import Event
 from identity.logs import configure_logging
 from identity.resolve import Outcome
@@ -42,11 +42,11 @@ class OneByOne(Coalescer[Event, Outcome]):
         return result
 
 
-def create() -> Litestar:
+def create() -> ASGIApp:
     """Return the application of one worker, with the settings of the environment."""
     configure_logging()
     settings = load()
     assert settings.database_url is not None
     service = Service(settings, migrate.read_store_id(settings.database_url))
     service.intake._events = OneByOne(service.intake._take)
-    return build(service)
+    return before(build(service), service)

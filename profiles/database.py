@@ -27,6 +27,10 @@ _OPTIONS = (
     " -c statement_timeout=30s -c idle_in_transaction_session_timeout=30s"
 )
 
+# Only profiles/pipeline.py prepares statements. psycopg, once it has prepared any itself, deallocates all of a
+# connection's after each ROLLBACK, those of others too. None would say that preparing is not allowed at all.
+_NEVER = 2**31 - 1
+
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 _Result = TypeVar("_Result")
 
@@ -79,7 +83,7 @@ class Database:
                 "connect_timeout": CONNECT_SECONDS_MAX,
                 "options": _OPTIONS,
                 "application_name": "identity",
-                "prepare_threshold": 2 if prepared else None,
+                "prepare_threshold": _NEVER if prepared else None,
                 "keepalives_idle": 30,
                 "tcp_user_timeout": 10_000,
             },

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from urllib.parse import unquote_to_bytes
+from zlib import crc32
 
 import msgspec
 
@@ -146,7 +147,7 @@ class CustomerRoutes:
             raise Problem(400, "unknown_include", "What can be included is: provenance.")
         provenance = await self._provenance(workspace_id, looked.profile)
         view = customer_view(looked.profile, looked.visitors, provenance)
-        return _conditional(request, looked.profile.version, msgspec.json.encode(view), variant="p")
+        return _conditional(request, looked.profile.version, msgspec.json.encode(view))
 
     async def _provenance(self, workspace_id: int, profile: Profile) -> dict[str, Provenance]:
         held = {name: field for name, field in sorted(profile.fields.items()) if field.value is not None}
@@ -245,9 +246,12 @@ def _looked(profile: Profile, visitors: list[CustomerVisitor]) -> Looked:
     return Looked(profile, visitors, msgspec.json.encode(customer_view(profile, visitors)))
 
 
-def _conditional(request: Request, version: int, body: bytes, variant: str = "") -> Response:
-    """Return the body with its ETag, or 304 to a caller who has it."""
-    tag = b'"%d%s"' % (version, variant.encode())
+def _conditional(request: Request, version: int, body: bytes) -> Response:
+    """Return the body with its ETag, or 304 to a caller who has it.
+
+    The version alone would not do: after a restore, versions are given anew.
+    """
+    tag = b'"%d-%08x"' % (version, crc32(body))
     headers: HeaderPairs = ((b"etag", tag), _PRIVATE)
     known = request.headers.get(b"if-none-match")
     tags = () if known is None else [part.strip().removeprefix(b"W/") for part in known.split(b",")]

@@ -115,7 +115,9 @@ async def opened_service(database: str, redis: str) -> AsyncIterator[Service]:
 class Server(contextlib.AbstractContextManager["Server"]):
     """``identity serve`` as a process of its own on a free port."""
 
-    def __init__(self, database: str, redis: str, *, workers: int = 1, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, database: str, redis: str, *, workers: int = 1, environ: Mapping[str, str] | None = None
+    ) -> None:
         self.database = database
         self.redis = redis
         self._environ = {
@@ -210,4 +212,3 @@ class Server(contextlib.AbstractContextManager["Server"]):
         """Post JSON with the admin key."""
         headers = {"Authorization": f"Bearer {ADMIN_KEY}", **options.pop("headers", {})}
         return self.client.post(path, json=body, headers=headers, **options)
-

@@ -12,10 +12,12 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import httpx
+import psycopg
 import pytest
 
 from tests.faults.load import Load, children_of, healthy, workers_of
-from tests.harness import PROJECT, Server, Urls, fresh_store
+from tests.harness import ADMIN_KEY, PROJECT, Server, Urls, fresh_store
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
 pytestmark = needs_proc
@@ -82,6 +84,25 @@ def test_a_worker_killed_under_load_is_replaced_and_the_other_goes_on(database: 
         load.check(database, cut_off_max=4 * load.writers)
         assert len(workers_of(server)) == 2
         assert set(workers_of(server)) != set(before)
+
+
+def test_a_worker_that_cannot_start_yet_is_tried_again_and_does_not_take_the_service_down(
+    database: str, urls: Urls
+) -> None:
+    with Server(database, urls.redis, workers=2) as server:
+        with psycopg.connect(database) as connection:
+            connection.execute("LOCK TABLE workspace IN ACCESS EXCLUSIVE MODE")  # as a change of the schema does
+            os.kill(workers_of(server)[0], signal.SIGKILL)
+            time.sleep(9)
+            server.client = httpx.Client(base_url=server.url)  # the old connection was to the one who was killed
+            answers = [server.authenticate({"visitor_id": "v1", "customer_id": f"c{n}"}).status_code for n in range(5)]
+            connection.rollback()
+        is_alive = server.process.poll() is None
+        asyncio.run(healthy(server.url))
+
+        assert answers == [200] * 5
+        assert is_alive
+        assert len(workers_of(server)) == 2
 
 
 def test_told_to_stop_under_load_it_finishes_what_it_took_and_ends_with_0(database: str, urls: Urls) -> None:
@@ -244,7 +265,9 @@ def test_a_key_revoked_on_one_host_is_refused_at_once_by_every_worker_of_the_oth
         path = "/api/v1/customers/c1"
         before = {server.client.get(path, headers=headers).status_code for server in (one, other) for _ in range(8)}
 
-        revoked = one.post(f"/api/v1/admin/keys/{made['key_id']}/revoke", {})
+        revoked = one.client.delete(
+            f"/api/v1/admin/keys/{made['key_id']}", headers={"Authorization": f"Bearer {ADMIN_KEY}"}
+        )
 
         after = {server.client.get(path, headers=headers).status_code for server in (other, one) for _ in range(20)}
         assert revoked.status_code == 200

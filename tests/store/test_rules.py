@@ -14,7 +14,7 @@ from identity.events.identity import Event
 from identity.intake import Faulty, Intake
 from identity.resolve import Held, Outcome
 from profiles.access import hash_of
-from profiles.database import Connection
+from profiles.database import Connection, statement
 from profiles.http import Problem
 from tests.harness import Urls, opened_service
 from tests.store.calls import authenticate, find_visitors, look_up, post_events, read, submit
@@ -297,3 +297,19 @@ def test_an_event_that_cannot_be_saved_harms_no_other(store_url: str, urls: Urls
     assert [type(outcome) for outcome in outcomes] == [Outcome, Outcome, Faulty, Outcome, Outcome]
     held = {"display_name": "Ana"}
     assert values_in(store_url, *(f"c{n}" for n in range(5))) == [held, held, None, held, held]
+
+
+def test_a_change_that_is_taken_back_leaves_the_connection_fit_for_events(store_url: str, urls: Urls):
+    async def change_and_regret(connection: Connection) -> None:
+        async with connection.transaction():
+            for _ in range(10):
+                await connection.execute(statement("profiles", "load_store"))
+            raise LookupError
+
+    async def story(service: Service) -> list[object]:
+        answers = [await authenticate(service, {"customer_id": f"c{n}"}) for n in range(3)]
+        with pytest.raises(LookupError):
+            await service.database.run(change_and_regret)
+        return [*answers, await authenticate(service, {"customer_id": "after"})]
+
+    assert play(store_url, urls, story) == [OK] * 4

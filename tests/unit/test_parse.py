@@ -206,8 +206,7 @@ json_values = st.recursive(
     max_leaves=8,
 )
 names = st.sampled_from(
-    "type event customer_id customerId userId visitor_id event_id occurred_at sent_at params profile patch events name "
-    "email phone gender write_key".split()
+    ["type", "event", "customer_id", "customerId", "userId", "visitor_id", "event_id", "occurred_at", "sent_at", "params", "profile", "patch", "events", "name", "email", "phone", "gender", "write_key"]
 )
 kinds = st.sampled_from(["clIdentity", "userSignedUp", "userSignedIn", "userSignedOut", "userProfileChanged"])
 

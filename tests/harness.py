@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 from uuid import uuid4
 
@@ -131,7 +131,7 @@ class Server(contextlib.AbstractContextManager["Server"]):
             "IDENTITY_BOOTSTRAP_ADMIN_KEY": ADMIN_KEY,
             **(environ or {}),
         }
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
         self._process: subprocess.Popen[bytes] | None = None
         self.url = ""
         self.client = httpx.Client()
@@ -147,7 +147,7 @@ class Server(contextlib.AbstractContextManager["Server"]):
         """Where it listens on 127.0.0.1."""
         return int(self.url.rpartition(":")[2])
 
-    def __enter__(self) -> "Server":
+    def __enter__(self) -> Self:
         self.start()
         return self
 

@@ -1,5 +1,8 @@
 """``POST /api/v1/events`` and ``/api/v1/validate/*`` over a real server, and who may send."""
 
+from typing import Any
+
+import httpx
 import pytest
 
 from tests.harness import WRITE_KEY, Server
@@ -11,7 +14,7 @@ def rejected(path: str, code: str) -> tuple[str, str, str]:
     return ("rejected", path, code)
 
 
-def results(response) -> list:
+def results(response: httpx.Response) -> list[Any]:
     assert response.status_code == 200
     return [
         ACCEPTED if r == ACCEPTED else (r["status"], r["errors"][0]["path"], r["errors"][0]["code"])
@@ -19,7 +22,7 @@ def results(response) -> list:
     ]
 
 
-def fields(server: Server, customer_id: str) -> dict:
+def fields(server: Server, customer_id: str) -> Any:
     return server.get(f"/api/v1/customers/{customer_id}").json()["fields"]
 
 

@@ -181,6 +181,13 @@ PLANTS = (
         "tests/store/test_sql.py::test_four_processes_that_migrate_at_once_run_every_migration_once",
     ),
     Plant(
+        "prepared_statements_lost",
+        "profiles/database.py",
+        '"prepare_threshold": _NEVER if prepared else None',
+        '"prepare_threshold": 2 if prepared else None',
+        "tests/store/test_rules.py::test_a_change_that_is_taken_back_leaves_the_connection_fit_for_events",
+    ),
+    Plant(
         "damaged_name_breaks_the_body",
         "identity/tolerant.py",
         "{storable(name): _raw(member)",

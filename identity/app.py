@@ -72,10 +72,12 @@ class Service:
         return {sent: v.customer_id for sent, v in found.items() if v is not None and v.customer_id is not None}
 
     async def open(self) -> None:
-        """Connect, and learn who may come in."""
+        """Connect, and learn who may come in; while the database is away, every request asks again."""
         await self.database.open()
-        await self.database.learn_shards()
-        await self.access.confirm(None)
+        # A worker that does not start takes the supervisor, and with it all other workers, down.
+        with contextlib.suppress(Unavailable, Overloaded):
+            await self.database.learn_shards()
+            await self.access.confirm(None)
 
     async def close(self) -> None:
         """Finish what was taken in, then let go of the servers."""

@@ -16,6 +16,7 @@ from uuid import uuid4
 import msgspec
 import psycopg
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 
 from identity.channels import LOOPBACK, make_write_key
 from identity.logs import configure_logging
@@ -189,11 +190,13 @@ def _run_workers(settings: Settings, bootstrap: Bootstrap | None) -> int:
     socket.listen(BACKLOG_MAX)  # what is announced must be true: who comes before the workers waits for them
     bound = msgspec.structs.replace(settings, port=socket.getsockname()[1])
     announce(bound, bootstrap)
+    supervisor = uvicorn.supervisors.Multiprocess(config, [socket])
     try:
-        uvicorn.supervisors.Multiprocess(config, [socket]).run()
+        supervisor.run()
     finally:
         socket.close()
-    return 0
+    # A worker that could not start ends the service; whoever watches over it must not take that for a wish.
+    return STARTUP_FAILURE if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes) else 0
 
 
 def _leave(_number: int, _frame: FrameType | None) -> NoReturn:

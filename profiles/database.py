@@ -90,6 +90,7 @@ class Database:
             open=False,
         )
         self._shards: dict[int, int] = {}
+        self._knows_shards = False
         self._abandoned: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
@@ -104,12 +105,23 @@ class Database:
             await asyncio.wait_for(self._pool.close(timeout=2.0), 4.0)
 
     async def learn_shards(self) -> None:
-        """Ask where buckets lie. Plain PostgreSQL has one place for all."""
-        async with self._pool.connection() as connection:
-            found = await connection.execute(statement("profiles", "is_citus"))
-            if await found.fetchone():
-                shards = await connection.execute(statement("profiles", "shards"))
-                self._shards = dict(await shards.fetchall())
+        """Ask where buckets lie. Plain PostgreSQL has one place for all.
+
+        Raises:
+            Unavailable: nobody told; whatever is run next asks again.
+        """
+
+        async def nothing(_: Connection) -> None:
+            """Only what ``run`` does before any work."""
+
+        await self.run(nothing)
+
+    async def _ask_shards(self, connection: Connection) -> None:
+        found = await connection.execute(statement("profiles", "is_citus"))
+        if await found.fetchone():
+            shards = await connection.execute(statement("profiles", "shards"))
+            self._shards = dict(await shards.fetchall())
+        self._knows_shards = True
 
     def by_shard(self, rows: Iterable[_Row]) -> list[list[_Row]]:
         """Return the rows in groups that one statement each can write without leaving its shard."""
@@ -165,6 +177,8 @@ class Database:
     async def _run_once(self, work: Callable[[Connection], Coroutine[Any, Any, _Result]]) -> _Result:
         async with self.connection() as connection:
             try:
+                if not self._knows_shards:
+                    await self._ask_shards(connection)
                 return await work(connection)
             except psycopg.Error as error:
                 # Of a pipeline that was cut short, psycopg takes statements for prepared that never were: whoever got

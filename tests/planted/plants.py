@@ -174,10 +174,16 @@ PLANTS = (
     Plant(
         "two_stores_made_at_once",
         "profiles/migrate.py",
-        'connection.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])\n'
-        "            connection.execute(\n"
-        '                "INSERT',
-        'time.sleep(0.2)\n            connection.execute(\n                "INSERT',
+        """            connection.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
+            connection.execute(
+                "INSERT INTO store (store_id, generation) SELECT %s, 1 WHERE NOT EXISTS (SELECT FROM store)", [store_id]
+            )
+""",
+        """            connection.execute(
+                "INSERT INTO store (store_id, generation) SELECT %s, 1 WHERE NOT EXISTS (SELECT FROM store)", [store_id]
+            )
+            time.sleep(0.5)
+""",
         "tests/store/test_sql.py::test_four_processes_that_migrate_at_once_run_every_migration_once",
     ),
     Plant(

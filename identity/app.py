@@ -185,7 +185,8 @@ def _problem(_: LitestarRequest[Any, Any, Any], error: Exception) -> LitestarRes
         message = {404: "There is nothing at this address.", 405: "Not with this method."}.get(
             error.status_code, "The request is not of the form that the documentation at /docs tells."
         )
-        response = problem_response(error.status_code, code, message)
+        allow = (error.headers or {}).get("allow", "").encode()
+        response = problem_response(error.status_code, code, message, ((b"allow", allow),) if allow else ())
     else:
         log_fault("litestar", error)
         response = problem_response(500, "internal_error", "A fault of ours; it has been logged.")

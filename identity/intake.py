@@ -83,10 +83,14 @@ class Intake:
 
     async def preview(self, event: Event) -> Outcome:
         """Return what ``submit`` would do with the event now. Nothing is written."""
+        return (await self.preview_all([event]))[0]
 
-        async def work(connection: Connection) -> Outcome:
-            held = await self._load(connection, [event])
-            return decide([event], held, self._new_id).outcomes[0]
+    async def preview_all(self, events: Sequence[Event]) -> list[Outcome]:
+        """Return what ``submit`` would do with the events now, each after those before it. Nothing is written."""
+
+        async def work(connection: Connection) -> list[Outcome]:
+            held = await self._load(connection, events)
+            return decide(events, held, self._new_id).outcomes
 
         return await self._database.run(work)
 

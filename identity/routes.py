@@ -154,7 +154,7 @@ class EventRoutes:
         members = await _object(request, AUTHENTICATE_BYTES_MAX)
         sender, blocked, reader, headers = await self._validator(request, members)
         event = to_identify(read_push(members, blocked), sender, self._clock())
-        return json_response(await self._validate(event, reader), headers)
+        return json_response((await self._validate([event], reader))[0], headers)
 
     async def validate_events(self, request: Request) -> Response:
         """``POST /api/v1/validate/events``: the same for events, one result each, in order."""
@@ -163,20 +163,14 @@ class EventRoutes:
         members = await _object(request, EVENTS_BYTES_MAX)
         sender, blocked, reader, headers = await self._validator(request, members)
         events = self._read_events(members, sender, blocked)
-        return json_response({"results": [await self._validate(event, reader) for event in events]}, headers)
+        return json_response({"results": await self._validate(events, reader)}, headers)
 
-    async def _validate(self, event: Event, reader: SecretKey | None) -> Validation:
-        refusal = find_refusal(event)
-        decisions, _ = merging.decide(
-            {}, read_fields(event), policy=Policy.OVERWRITE, exists=False, occurred_at=event.occurred_at, version=1
-        )
-        return Validation(
-            accepted=refusal is None,
-            refusal=refusal,
-            hint=REFUSAL_HINTS[refusal] if refusal else None,
-            fields=[decision_view(decision) for decision in decisions],
-            preview=_preview(await self._intake.preview(event)) if reader else None,
-        )
+    async def _validate(self, events: list[Event], reader: SecretKey | None) -> list[Validation]:
+        if reader is None:
+            return [_validation(event, None) for event in events]
+        # Together, as the live call takes them: an event finds what those before it left.
+        outcomes = await self._intake.preview_all(events)
+        return [_validation(event, _preview(outcome)) for event, outcome in zip(events, outcomes, strict=True)]
 
     async def _validator(
         self, request: Request, members: Members
@@ -273,6 +267,20 @@ def _result(outcome: Outcome | BaseException) -> EventResult:
     if isinstance(outcome, BaseException):
         raise outcome
     return _REJECTED.get(outcome.refusal, _ACCEPTED) if outcome.refusal else _ACCEPTED
+
+
+def _validation(event: Event, preview: Preview | None) -> Validation:
+    refusal = find_refusal(event)
+    decisions, _ = merging.decide(
+        {}, read_fields(event), policy=Policy.OVERWRITE, exists=False, occurred_at=event.occurred_at, version=1
+    )
+    return Validation(
+        accepted=refusal is None,
+        refusal=refusal,
+        hint=REFUSAL_HINTS[refusal] if refusal else None,
+        fields=[decision_view(decision) for decision in decisions],
+        preview=preview,
+    )
 
 
 def _preview(outcome: Outcome) -> Preview:

@@ -35,8 +35,8 @@ SHOWN_MAX = 100
 PROGRESS_SECONDS = 5.0
 CONNECT_SECONDS_MAX = 5
 VALUES_WERE_READ_BY_RULES = 1
-"""The ledger does not tell by which version of the rules a value was read. All were read by the first; once there is
-another, a value that it would refuse is no difference."""
+"""Held values are read again only while these are the rules. The ledger's rows tell by which rules theirs were read, a
+held value does not; once there are others, a value that they would refuse is no difference."""
 
 _OPTIONS = (
     "-c enable_seqscan=off -c jit=off -c timezone=UTC -c statement_timeout=0 -c idle_in_transaction_session_timeout=0"

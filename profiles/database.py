@@ -24,7 +24,7 @@ WORK_SECONDS_MAX = 5.0
 _OPTIONS = (
     "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
     " -c jit=off -c timezone=UTC"
-    " -c statement_timeout=30s -c idle_in_transaction_session_timeout=30s"
+    " -c statement_timeout=30s -c idle_in_transaction_session_timeout=5s"
 )
 
 # Only profiles/pipeline.py prepares statements. psycopg, once it has prepared any itself, deallocates all of a
@@ -84,7 +84,10 @@ class Database:
                 "options": _OPTIONS,
                 "application_name": "identity",
                 "prepare_threshold": _NEVER if prepared else None,
-                "keepalives_idle": 30,
+                # A server that vanished without a word is noticed within about 10 s; the system's own limits are hours.
+                "keepalives_idle": 5,
+                "keepalives_interval": 2,
+                "keepalives_count": 3,
                 "tcp_user_timeout": 10_000,
             },
             open=False,

@@ -102,7 +102,7 @@ class Model:
             case "userProfileChanged":
                 refused = self._change_profile(event, at)
         # A timed event that changed nothing needs no remembering: the time it carries keeps it from winning twice.
-        if event_id[1] is not None and not refused and (told is None or self._left_a_trace):
+        if event_id[1] is not None and not refused and (told is None or told > received_at or self._left_a_trace):
             self.seen.add(event_id)
         return refused
 

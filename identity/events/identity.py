@@ -31,7 +31,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """What every identity event has. Times in milliseconds; ``occurred_at`` is corrected and never in the future.
 
     ``customer`` is the id, why it is unusable, or None where the event names nobody. ``is_timed`` tells that the
-    client gave the time itself. ``notes`` are remarks on the envelope (an unusable visitor id or time). ``fields``
+    client gave the time itself, and a retry has the same. ``notes`` are remarks on the envelope (an unusable visitor id or time). ``fields``
     are the names of the parameters that came along, for the list of the refused.
     """
 

@@ -118,8 +118,7 @@ def holding_junk(redis: RedisServer) -> Callable[[], object]:
             case 0:
                 redis.command("SET", key, "\x00 junk")
             case 1:
-                redis.command("DEL", key)
-                redis.command("LPUSH", key, "junk")
+                redis.command("EVAL", "redis.call('DEL', KEYS[1]) redis.call('LPUSH', KEYS[1], 'x')", "1", key)
             case 2:
                 redis.command("SET", key, "1|")
             case _:

@@ -490,7 +490,9 @@ def test_answers_are_counted_under_the_documented_path(server: Server):
 
 
 def test_wrong_methods_and_addresses_are_problem_documents(server: Server):
-    assert problem(change(server, "PUT", KEYS, {})) == (405, "method_not_allowed")
+    refused = change(server, "PUT", KEYS, {})
+    assert problem(refused) == (405, "method_not_allowed")
+    assert {"GET", "POST"} <= set(refused.headers["allow"].split(", "))
     assert problem(server.get("/api/v1/admin/nothing")) == (404, "not_found")
 
 

@@ -208,6 +208,23 @@ def test_a_preview_predicts_what_the_live_call_then_does(server: Server):
     assert (preview["created_customer"], preview["linked"], preview["unchanged"]) == (False, True, False)
 
 
+def test_a_preview_of_events_finds_what_those_before_it_leave(server: Server):
+    events = [
+        {"type": "userSignedIn", "userId": "preview-2", "visitor_id": "pv3"},
+        {
+            "type": "userProfileChanged",
+            "visitor_id": "pv3",
+            "patch": {"operations": [{"type": "set", "path": "firstName", "value": "Ana"}]},
+        },
+    ]
+
+    answer = server.post("/api/v1/validate/events", {"events": events}, headers={"X-Write-Key": WRITE_KEY}).json()
+    previews = [(r["preview"]["customer_id"], r["preview"]["created_customer"]) for r in answer["results"]]
+
+    assert previews == [("preview-2", True), ("preview-2", False)]
+    assert server.get("/api/v1/customers/preview-2").status_code == 404
+
+
 def test_events_are_validated_one_by_one(server: Server):
     events = [{"type": "userSignedUp", "userId": "u", "profile": {"email": "bad"}}, {"type": "nope"}]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from identity.app import Service
 from identity.events.identity import Event
 from identity.resolve import Changes, Held, Outcome
 from profiles import pipeline
-from profiles.database import Connection
+from profiles.database import Connection, Unavailable
 from tests.harness import Urls, opened_service
 from tests.model import Model, Sent
 from tests.store.calls import authenticate, find_visitors, look_up, submit
@@ -310,6 +311,32 @@ def test_three_at_once_make_one_visitor_one_customers_and_keep_all_facts(
     assert pairs == [(customer, customer == current[0]) for customer in CUSTOMERS]
     assert sorted(customer for (customer,) in facts) == list(CUSTOMERS)
     assert facts[-1] == (current[0],)
+
+
+def test_a_worker_that_freezes_within_its_transaction_holds_the_others_up_for_seconds_only(
+    store_url: str, urls: Urls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        async with two_workers(store_url, urls.redis) as (one, other):
+            gate = Gate()
+            with held_before_commit(one, gate, monkeypatch):
+                frozen = asyncio.create_task(submit(one, identify("ana", "v1", name="Ana"), received_at=NOW))
+                await gate.reached()
+                began = time.monotonic()
+                while True:
+                    with contextlib.suppress(Unavailable):
+                        await submit(other, identify("ana", "v2", name="Anna"), received_at=NOW)
+                        break
+                took = time.monotonic() - began
+                gate.open()
+                with contextlib.suppress(Unavailable):
+                    await frozen
+
+            assert took < 10
+            assert (await look_up(other, "ana"))[1]["fields"]["display_name"] in ("Ana", "Anna")
+
+    asyncio.run(story())
+    check_store(store_url)
 
 
 def test_pushes_a_b_a_by_turns_of_three_workers_end_at_a(store_url: str, urls: Urls) -> None:

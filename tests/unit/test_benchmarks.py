@@ -15,11 +15,11 @@ Running 5s test @ http://127.0.0.1:41259
      50%  820.00us
      75%    8.12ms
      90%    9.99ms
-     99%    1.05s 
+     99%    1.05s
   40755 requests in 5.01s, 5.67MB read
 Requests/sec:   8134.12
 Transfer/sec:      1.13MB
-"""
+""".replace("1.05s\n", "1.05s \n")  # wrk pads units of one letter
 WRK_FAULTS = """\
   Socket errors: connect 1, read 2, write 3, timeout 4
   Non-2xx or 3xx responses: 24

@@ -52,6 +52,14 @@ def test_what_is_no_json_object_is_none(body: bytes):
     assert read_object(body) is None
 
 
+@pytest.mark.parametrize("empty", [b"null", b" null "])
+def test_a_parameter_that_is_null_is_none_to_the_digest(empty: bytes):
+    without = pushed(b'{"customer_id":"42","name":"Ana"}')
+
+    assert pushed(b'{"customer_id":"42","name":"Ana","phone":' + empty + b"}").digest == without.digest
+    assert pushed(b'{"customer_id":"42","name":"Ana","phone":"null"}').digest != without.digest
+
+
 def test_the_digest_tells_parameters_apart_and_nothing_else():
     one = pushed({"customer_id": "42", "visitor_id": "a", "name": "Ana", "occurred_at": NOW})
     same = pushed({"visitor_id": "b", "name": "Ana", "customer_id": "42", "page": "/x"})
@@ -119,11 +127,25 @@ def test_a_clients_clock_is_corrected_by_its_own_sent_at():
     hour = 3_600_000
     event = pushed({"customer_id": "42", "occurred_at": NOW + hour - 5000, "sent_at": NOW + hour})
 
-    assert (event.occurred_at, event.is_timed) == (NOW - 5000, True)
+    assert event.occurred_at == NOW - 5000
 
 
 def test_nothing_happens_in_the_future():
     assert pushed({"customer_id": "42", "occurred_at": NOW + 60_000}).occurred_at == NOW
+
+
+@pytest.mark.parametrize(
+    ("times", "is_timed"),
+    [
+        ({"occurred_at": NOW - 5000}, True),
+        ({"occurred_at": NOW}, True),
+        ({"occurred_at": NOW + 1}, False),
+        ({"occurred_at": NOW - 5000, "sent_at": NOW}, False),
+        ({"sent_at": NOW}, False),
+    ],
+)
+def test_only_a_time_that_a_retry_would_bring_again_is_the_clients_own(times: dict[str, int], is_timed: bool):
+    assert pushed({"customer_id": "42", **times}).is_timed is is_timed
 
 
 def test_a_time_that_is_none_is_remarked_on_and_the_arrival_counts():

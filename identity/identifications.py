@@ -47,6 +47,7 @@ class _VisitorRow(msgspec.Struct, frozen=True):
     customer_id: str | None
     since: str | None
     last_customer_id: str | None
+    last_since: str | None
     anonymous: dict[str, HeldField]
 
 
@@ -89,13 +90,15 @@ def visitors_query(database: Database, rows: Sequence[KeyRow]) -> list[Command]:
 def visitors_from(answers: Iterable[list[Row]]) -> dict[Key, Visitor]:
     """Return the visitors that ``visitors_query`` found."""
     found: dict[Key, Visitor] = {}
-    for workspace_id, visitor_id, version, customer_id, since, last, anonymous in chain.from_iterable(answers):
+    for row in chain.from_iterable(answers):
+        workspace_id, visitor_id, version, customer_id, since, last, last_since, anonymous = row
         visitor = Visitor(
             visitor_id=text(visitor_id),
             version=number(version),
             customer_id=_optional(customer_id),
             since=None if since is None else int(since),
             last_customer_id=_optional(last),
+            last_since=None if last_since is None else int(last_since),
             anonymous=_anonymous.decode(anonymous or b"{}"),
         )
         found[number(workspace_id), visitor.visitor_id] = visitor
@@ -204,6 +207,7 @@ def visitor_row(spreads: Spreads, key: Key, visitor: Visitor) -> _VisitorRow:
         customer_id=visitor.customer_id,
         since=None if visitor.since is None else to_text(visitor.since),
         last_customer_id=visitor.last_customer_id,
+        last_since=None if visitor.last_since is None else to_text(visitor.last_since),
         anonymous=visitor.anonymous,
     )
 

@@ -18,7 +18,7 @@ import msgspec
 import psycopg
 
 from identity import identifications
-from identity.events.identity import Event, Sender
+from identity.events.identity import Event, Identify, Sender
 from identity.resolve import Changes, Held, Outcome, customers_named, decide, missing, seen_key, visitors_named
 from profiles import metrics, store
 from profiles.cache import Cache
@@ -116,16 +116,16 @@ class Intake:
     async def _take_together(self, events: Sequence[Event]) -> Sequence[Outcome]:
         since = time.monotonic()
         attempts_max = ATTEMPTS_MAX if len(events) > 1 else ALONE_ATTEMPTS_MAX
-        attempted: Changes | None = None
+        attempted: tuple[Held, Changes] | None = None
 
         async def work(connection: Connection) -> tuple[Held, Changes]:
             nonlocal attempted
-            if attempted is not None and await self._was_written(connection, attempted):
-                return Held(), attempted
+            if attempted is not None and await self._was_written(connection, attempted[1]):
+                return attempted
             held = await self._load(connection, events)
             changes = decide(events, held, self._new_id)
             if not changes.writes_nothing:
-                attempted = changes
+                attempted = held, changes
                 await self._save(connection, changes)
             return held, changes
 
@@ -143,7 +143,7 @@ class Intake:
             except Unavailable:
                 # Nobody knows whether it was written, so the cache must not go on telling what was there before.
                 if attempted is not None:
-                    await self._cache.forget(self._versions(attempted))
+                    await self._cache.forget(self._versions(attempted[1]))
                 raise
             else:
                 await self._tell_cache(events, held, changes, since)
@@ -207,10 +207,17 @@ class Intake:
         entries: list[tuple[str, int, bytes]] = []
         customers = {key: held.customers[key] for key in customers_named(events) if key in held.customers}
         customers.update(changes.customers)
+        # A push that was found to say nothing new to this very version will be found so again, whatever digest it has.
+        repeated = {
+            (event.sender.workspace_id, str(event.customer)): event.digest
+            for event, outcome in zip(events, changes.outcomes, strict=True)
+            if isinstance(event, Identify) and outcome.unchanged and event.event_id is None
+        }
         made = {(workspace_id, merge.customer_id) for workspace_id, merge in changes.merges if merge.version == 1}
         for key in customers.keys() - made:
             profile = customers[key]
-            entries.append((cache.customer_key(*key), profile.version, (profile.digest or "").encode()))
+            digest = repeated.get(key, profile.digest) if key not in changes.customers else profile.digest
+            entries.append((cache.customer_key(*key), profile.version, (digest or "").encode()))
         visitors = {key: held.visitors[key] for key in visitors_named(events) if key in held.visitors}
         visitors.update(changes.visitors)
         first_seen = {(workspace_id, fact.visitor_id) for workspace_id, fact in changes.facts if fact.version == 1}

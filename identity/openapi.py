@@ -565,7 +565,7 @@ def _operations() -> Json:
             "Each dependency by name. Without Redis the service is slower, not wrong, so that it stays ready.",
             {
                 "200": _json_answer("Ready", "Readiness", ready),
-                "503": _json_answer("Not ready, or draining", "Readiness", not_ready),
+                "503": _json_answer("Not ready", "Readiness", not_ready),
             },
         ),
         "/metrics": plain(
@@ -896,7 +896,7 @@ def _small_schemas() -> Json:
             "type": "object",
             "required": ["status", "checks"],
             "properties": {
-                "status": {"enum": ["ready", "not ready", "draining"]},
+                "status": {"enum": ["ready", "not ready"]},
                 "checks": {
                     "type": "object",
                     "properties": {

@@ -20,7 +20,6 @@ class OperationRoutes:
         self._cache = cache
         self._metrics_dir = metrics_dir
         self._head = migrate.head()
-        self.is_draining = False
 
     async def livez(self, request: Request) -> Response:
         """The process answers; nothing else is asked."""
@@ -32,9 +31,9 @@ class OperationRoutes:
         _get_only(request)
         postgresql, schema = await self._ask_database()
         redis = "ok" if await self._cache.ping() else "away"
-        ready = postgresql == "ok" and schema == "ok" and not self.is_draining
+        ready = postgresql == "ok" and schema == "ok"
         checks = {"postgresql": postgresql, "schema": schema, "redis": redis}
-        document = {"status": "ready" if ready else "draining" if self.is_draining else "not ready", "checks": checks}
+        document = {"status": "ready" if ready else "not ready", "checks": checks}
         return Response(200 if ready else 503, msgspec.json.encode(document), (JSON_TYPE, NO_STORE))
 
     async def metrics(self, request: Request) -> Response:

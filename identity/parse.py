@@ -139,8 +139,8 @@ def _read_event(item: bytes, sender: Sender, received_at: int, blocked: frozense
         return _unusable(members, sender, received_at, name)
     sent = _first(members, _CUSTOMER_NAMES)
     customer: str | Refusal | None = read_customer_id(sent, blocked)
-    if customer is Refusal.MISSING_CUSTOMER_ID and name in _MAY_NAME_NOBODY:
-        customer = None
+    if name in _MAY_NAME_NOBODY and customer in (Refusal.MISSING_CUSTOMER_ID, Refusal.BLOCKED_CUSTOMER_ID):
+        customer = None  # a placeholder names nobody
     common = _envelope(members, sender, received_at, name, read_visitor_id(_value(members, "visitor_id")))
     common.update(customer=customer, sent_customer=_sent(sent))
     return _READERS[name](members, common)
@@ -224,16 +224,12 @@ def _envelope(members: Members, sender: Sender, received_at: int, name: str, vis
         occurred_at = read_time(told)
         if occurred_at is None:
             notes.append(Reading("occurred_at", Kind.FAULT, reason=Reason.NOT_A_TIME, raw=cut(told)))
-    sent_at = read_time(_value(members, "sent_at"))
-    happened_at = event_time(occurred_at, sent_at, received_at)
     return {
         "sender": sender,
         "name": name,
         "visitor_id": visitor_id,
-        "occurred_at": happened_at,
+        "occurred_at": event_time(occurred_at, read_time(_value(members, "sent_at")), received_at),
         "received_at": received_at,
-        # A time that was corrected or cut off by our clock comes out later when the same body is sent again.
-        "is_timed": sent_at is None and happened_at == occurred_at,
         "event_id": read_event_id(_value(members, "event_id")),
         "notes": tuple(notes),
     }

@@ -69,7 +69,8 @@ class Visitor(msgspec.Struct, frozen=True, kw_only=True):
     """Whose a visitor is now: the fold of its facts.
 
     ``since`` is when the identification or sign-out in force happened; ``last_customer_id`` is the customer in
-    force now or, after a sign-out, the one before it; ``anonymous`` holds values given while nobody was signed in.
+    force now or, after a sign-out, the one before it, identified at ``last_since``; ``anonymous`` holds values given
+    while nobody was signed in.
     """
 
     visitor_id: str
@@ -77,6 +78,7 @@ class Visitor(msgspec.Struct, frozen=True, kw_only=True):
     customer_id: str | None = None
     since: int | None = None
     last_customer_id: str | None = None
+    last_since: int | None = None
     anonymous: dict[str, HeldField] = {}
 
 
@@ -250,14 +252,19 @@ def follow(visitor: Visitor, fact: Fact) -> Visitor:
             version=fact.version,
         )
         return msgspec.structs.replace(visitor, version=fact.version, anonymous=anonymous)
-    if visitor.since is not None and fact.occurred_at < visitor.since:
-        return msgspec.structs.replace(visitor, version=fact.version)
-    return msgspec.structs.replace(
+    is_last = fact.customer_id is not None and (visitor.last_since is None or fact.occurred_at >= visitor.last_since)
+    visitor = msgspec.structs.replace(
         visitor,
         version=fact.version,
+        last_customer_id=fact.customer_id if is_last else visitor.last_customer_id,
+        last_since=fact.occurred_at if is_last else visitor.last_since,
+    )
+    if visitor.since is not None and fact.occurred_at < visitor.since:
+        return visitor
+    return msgspec.structs.replace(
+        visitor,
         customer_id=fact.customer_id,
         since=fact.occurred_at,
-        last_customer_id=fact.customer_id or visitor.last_customer_id,
         anonymous=visitor.anonymous if fact.customer_id is None else {},
     )
 
@@ -300,8 +307,8 @@ class _Batch:
             self.changes.refused.append(Refused(self.new_id(bucket, event.received_at), event, reason))
             return Outcome(refusal=reason)
         unchanged = not self.merges and not self.facts
-        # An event with a time of its own cannot win twice; one without must be remembered even if it changed nothing.
-        if seen and not (unchanged and event.is_timed):
+        # Also if it changed nothing: sent again after something else did, it would.
+        if seen:
             self.changes.seen[seen] = event.received_at
         return Outcome(unchanged=unchanged, merges=tuple(self.merges), facts=tuple(self.facts))
 
@@ -342,9 +349,11 @@ class _Batch:
     def sign_out(self, event: SignOut) -> None:
         visitor = self.visitor(event)
         belongs_to = self.belongs_to(event, visitor)
-        if event.sender.on_sign_out is OnSignOut.KEEP or belongs_to is None:
+        # Of a visitor who is unknown, it is kept for the sign-in before it that may still be on its way.
+        is_repeated = belongs_to is None and event.customer is None and visitor.since is not None
+        if event.sender.on_sign_out is OnSignOut.KEEP or is_repeated:
             return
-        applied = event.customer is None or event.customer == belongs_to
+        applied = event.customer in (None, belongs_to)
         fact = self.new_fact(
             event, visitor, FactKind.SIGNED_OUT, None if applied else str(event.customer), applied=applied
         )
@@ -355,7 +364,8 @@ class _Batch:
 
     def change_profile(self, event: ProfileChange) -> Refusal | None:
         visitor = self.visitor(event)
-        if event.customer is not None and event.customer != visitor.customer_id:
+        # A late patch was meant for whose the visitor was then; nobody else's profile may get it.
+        if self.belongs_to(event, visitor) != visitor.customer_id or event.customer not in (None, visitor.customer_id):
             return Refusal.NOT_CURRENT_CUSTOMER
         readings = read_fields(event)
         if visitor.customer_id is not None:

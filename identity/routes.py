@@ -24,10 +24,11 @@ from identity.resolve import Outcome, find_refusal, read_fields
 from identity.tolerant import Members, read_object
 from identity.visitors import BLOCKED_IDS
 from profiles import merge as merging
-from profiles.access import Access, Scope, SecretKey
+from profiles.access import Access, Scope, SecretKey, Workspace
 from profiles.cache import Cache
+from profiles.database import Unavailable
 from profiles.http import JSON_TYPE, NO_STORE, HeaderPairs, Problem, Request, Response, json_response, log_fault
-from profiles.profile import Merge, Policy
+from profiles.profile import Policy
 from profiles.views import DecisionView, decision_view, read_bearer
 
 OK = b'{"status":"ok"}'
@@ -124,6 +125,8 @@ class EventRoutes:
             # Another request may have taken the snapshot anew since the key was looked up in it.
             if self._access.generation == snapshot:
                 break
+        else:
+            raise Unavailable("channels and keys change too fast")
         headers = self._admit(channel, request)
         # An event id must be remembered even where nothing changes, or a retry of it would win over a later push.
         if known and "event_id" not in members:
@@ -185,7 +188,7 @@ class EventRoutes:
         if reader and not write_key:
             workspace = self._access.workspaces[reader.workspace_id]
             sender = Sender(workspace_id=workspace.workspace_id, spread=workspace.spread)
-            return sender, workspace.blocked or BLOCKED_IDS, reader, ()
+            return sender, _blocked(workspace), reader, ()
         headers = self._admit(channel, request)
         assert channel is not None
         if reader and reader.workspace_id != channel.workspace_id:
@@ -205,7 +208,7 @@ class EventRoutes:
         return self._channels.find(write_key)
 
     def _blocked(self, channel: Channel) -> frozenset[str]:
-        return self._access.workspaces[channel.workspace_id].blocked or BLOCKED_IDS
+        return _blocked(self._access.workspaces[channel.workspace_id])
 
     def _admit(self, channel: Channel | None, request: Request) -> HeaderPairs:
         """Return the headers of the answer, or refuse an unknown key or a page from elsewhere."""
@@ -241,6 +244,10 @@ class EventRoutes:
 def now_milliseconds() -> int:
     """Return our clock."""
     return time.time_ns() // 1_000_000
+
+
+def _blocked(workspace: Workspace) -> frozenset[str]:
+    return BLOCKED_IDS if workspace.blocked is None else workspace.blocked
 
 
 async def _object(request: Request, bytes_max: int) -> Members:
@@ -284,12 +291,13 @@ def _validation(event: Event, preview: Preview | None) -> Validation:
 
 
 def _preview(outcome: Outcome) -> Preview:
-    own: Merge | None = next((m for m in outcome.merges if not m.is_link), None)
+    """Return what an outcome tells: its merges, adopted values included, without changes of links alone."""
+    merges = [merge for merge in outcome.merges if not merge.is_link]
     return Preview(
         refusal=outcome.refusal,
         unchanged=outcome.unchanged,
-        created_customer=any(m.created_customer for m in outcome.merges),
-        customer_id=own.customer_id if own else None,
-        linked=any(f.applied and f.customer_id is not None for f in outcome.facts),
-        decisions=[decision_view(d) for m in outcome.merges if m is own for d in m.decisions],
+        created_customer=any(merge.created_customer for merge in merges),
+        customer_id=merges[0].customer_id if merges else None,
+        linked=any(fact.applied and fact.customer_id is not None for fact in outcome.facts),
+        decisions=[decision_view(decision) for merge in merges for decision in merge.decisions],
     )

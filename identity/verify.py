@@ -323,7 +323,7 @@ class _Workspace:
         if not heads:
             differs(Difference.VISITOR_MISSING, visitor.version)
             return visitor, moves, pairs
-        _, _, version, customer_id, since, last_customer_id, anonymous = head = heads[0]
+        _, _, version, customer_id, since, last_customer_id, last_since, anonymous = head = heads[0]
         if head[0] != bucket:
             differs(Difference.BUCKET, version)
         if visitor.version == 0:
@@ -342,6 +342,7 @@ class _Workspace:
             customer_id=customer_id,
             since=since,
             last_customer_id=last_customer_id,
+            last_since=last_since,
             anonymous=values,
         )
         parts = _unlike(held, visitor)

@@ -44,8 +44,8 @@ def read_customer_id(value: object, blocked: frozenset[str] = BLOCKED_IDS) -> st
         return Refusal.MISSING_CUSTOMER_ID
     if not isinstance(value, str):
         return Refusal.INVALID_CUSTOMER_ID
-    text = value.strip(" \t\r\n\f\v\u00a0\u3000\ufeff")
-    if not text or text.isspace():
+    text = value.strip().strip("\ufeff").strip()
+    if not text:
         return Refusal.MISSING_CUSTOMER_ID
     if not is_storable_id(text, CUSTOMER_ID_CHARACTERS_MAX):
         return Refusal.INVALID_CUSTOMER_ID

@@ -134,7 +134,9 @@ class Access:
         for workspace_id, _, spread, _ in workspaces:
             self._spreads.learn(workspace_id, spread)
         self.workspaces = {
-            workspace_id: Workspace(workspace_id, slug, spread, None if blocked is None else frozenset(blocked))
+            workspace_id: Workspace(
+                workspace_id, slug, spread, None if blocked is None else frozenset(map(str.casefold, blocked))
+            )
             for workspace_id, slug, spread, blocked in workspaces
         }
         self._keys = {

@@ -3,7 +3,9 @@
 Labels are routes, reasons and verdicts out of closed lists; never anything a visitor sent.
 """
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -41,6 +43,19 @@ def exposition(multiprocess_dir: str | None) -> bytes:
     """Return the metrics in Prometheus' text format: of all workers that share the directory, or of this process."""
     if multiprocess_dir is None:
         return generate_latest()
+    _forget_the_dead(Path(multiprocess_dir))
     registry = CollectorRegistry()
     MultiProcessCollector(registry, path=multiprocess_dir)  # type: ignore[no-untyped-call]
     return generate_latest(registry)
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """Remove the gauges of workers that were killed; their counters stay."""
+    for file in folder.glob("gauge_live*_*.db"):
+        process = int(file.stem.rpartition("_")[2])
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            file.unlink(missing_ok=True)
+        except PermissionError:
+            continue

@@ -173,4 +173,3 @@ def _communicate(pgconn: pq.abc.PGconn) -> Generator[Wait, Ready | int, list[pq.
 def _rows(result: pq.abc.PGresult) -> list[Row]:
     columns = range(result.nfields)
     return [tuple(result.get_value(row, column) for column in columns) for row in range(result.ntuples)]
-

@@ -93,7 +93,10 @@ class CustomerRoutes:
 
     async def customer(self, request: Request, customer_id: str | None) -> Response:
         """``GET /api/v1/customers/{customer_id}`` and ``GET /api/v1/customers?customer_id=``."""
-        include = request.query().get("include") if request.scope["query_string"] else None
+        query = request.query() if request.scope["query_string"] else {}
+        if "as_of" in query:
+            raise Problem(400, "unsupported_parameter", "as_of is not supported yet.")
+        include = query.get("include")
         if include is None and customer_id is not None:
             secret = read_bearer(request)
             snapshot = self._access.generation
@@ -196,9 +199,8 @@ class CustomerRoutes:
             read = [self._read_id(sent) for sent in inputs]
             return [[] if customer_id is None else [customer_id] for customer_id in read]
         if kind == "visitor_ids":
-            visitors = [sent for sent in inputs if isinstance(sent, str)]
-            found = await self._find_by_visitor(connection, workspace_id, visitors)
-            return [[found[sent]] if isinstance(sent, str) and sent in found else [] for sent in inputs]
+            found = await self._find_by_visitor(connection, workspace_id, [str(sent) for sent in inputs])
+            return [[found[str(sent)]] if str(sent) in found else [] for sent in inputs]
         values = [_search_key(kind, sent) for sent in inputs]
         parameters = {
             "workspace_id": workspace_id,

@@ -47,15 +47,17 @@ class Customer:
 
 
 class Visitor:
-    """A browser: its change points in order of arrival, and what it said while it was nobody.
-
-    ``last`` is the customer of now or, of a visitor who signed out, the one who was there when that was told.
-    """
+    """A browser: its change points in order of arrival, and what it said while it was nobody."""
 
     def __init__(self) -> None:
         self.points: list[ChangePoint] = []
-        self.last: str | None = None
         self.anonymous: Fields = {}
+
+    @property
+    def last(self) -> str | None:
+        """Return the customer of now or, of a visitor who signed out, the one before; whenever that was told."""
+        known = [(point.at, arrival, point) for arrival, point in enumerate(self.points) if point.customer_id]
+        return max(known)[2].customer_id if known else None
 
     def whose(self, at: float) -> str | None:
         """Return whose the visitor was at a time; of change points at the same time the last one to arrive holds."""
@@ -69,8 +71,6 @@ class Visitor:
     def add(self, point: ChangePoint) -> None:
         """Add a change point; unless it is a late one, it is in force now."""
         self.points.append(point)
-        if point is max(self.points[::-1], key=lambda known: known.at):
-            self.last = point.customer_id or self.last
 
 
 class Model:
@@ -80,7 +80,6 @@ class Model:
         self.customers: dict[str, Customer] = {}
         self.visitors: dict[str, Visitor] = {}
         self.seen: set[tuple[bool, str | None]] = set()
-        self._left_a_trace = False
 
     def take(self, event: Sent, received_at: int, *, keeps_on_sign_out: bool = False) -> bool:
         """Take one event of one of two channels in; return whether it was refused."""
@@ -89,7 +88,7 @@ class Model:
             return False
         told = event.get("occurred_at")
         at = received_at if told is None else min(told, received_at)
-        refused = self._left_a_trace = False
+        refused = False
         match event["type"]:
             case "clIdentity":
                 self._identify(event, at)
@@ -101,8 +100,7 @@ class Model:
                 self._sign_out(event, at)
             case "userProfileChanged":
                 refused = self._change_profile(event, at)
-        # A timed event that changed nothing needs no remembering: the time it carries keeps it from winning twice.
-        if event_id[1] is not None and not refused and (told is None or told > received_at or self._left_a_trace):
+        if event_id[1] is not None and not refused:
             self.seen.add(event_id)
         return refused
 
@@ -159,15 +157,15 @@ class Model:
     def _sign_out(self, event: Sent, at: int) -> None:
         visitor = self._visitor(event)
         assert visitor is not None
-        whose = visitor.whose(at)
-        self._left_a_trace = whose is not None
-        if whose is not None and event.get("userId") in (None, whose):
+        whose, named = visitor.whose(at), event.get("userId")
+        is_repeated = whose is None and named is None and visitor.points
+        if named in (None, whose) and not is_repeated:
             visitor.add(ChangePoint(at, None))
 
     def _change_profile(self, event: Sent, at: int) -> bool:
         visitor = self._visitor(event)
         assert visitor is not None
-        if event.get("userId") not in (None, visitor.current):
+        if visitor.whose(at) != visitor.current or event.get("userId") not in (None, visitor.current):
             return True
         customer = self.customers[visitor.current] if visitor.current is not None else None
         fields = customer.fields if customer else visitor.anonymous
@@ -183,7 +181,6 @@ class Model:
     def _link(self, visitor: Visitor, customer_id: str, at: int) -> None:
         last, was = visitor.last, visitor.current
         visitor.add(ChangePoint(at, customer_id))
-        self._left_a_trace = True
         if visitor.current != customer_id or was == customer_id:
             return
         if last in (None, customer_id):
@@ -202,7 +199,6 @@ class Model:
         return None if visitor_id is None else self.visitors.setdefault(visitor_id, Visitor())
 
     def _customer(self, customer_id: str) -> Customer:
-        self._left_a_trace |= customer_id not in self.customers
         return self.customers.setdefault(customer_id, Customer())
 
     def _put(self, fields: Fields, name: str, value: str | None, at: int) -> str:
@@ -210,7 +206,6 @@ class Model:
         if value is None or not value.strip():
             return "ignored"
         if (name == "gender" and value not in GENDERS) or (name == "email" and "@" not in value):
-            self._left_a_trace = True
             return "skipped"
         return self._store(fields, name, value, at)
 
@@ -218,7 +213,6 @@ class Model:
         mine = fields.get(name)
         if mine is not None and mine.value == value:
             return "same"
-        self._left_a_trace = True
         if mine is not None and at < mine.at:
             return "lost"
         fields[name] = Value(value, at)

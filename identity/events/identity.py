@@ -30,9 +30,9 @@ class Sender(msgspec.Struct, frozen=True, kw_only=True):
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """What every identity event has. Times in milliseconds; ``occurred_at`` is corrected and never in the future.
 
-    ``customer`` is the id, why it is unusable, or None where the event names nobody. ``is_timed`` tells that the
-    client gave the time itself, and a retry has the same. ``notes`` are remarks on the envelope (an unusable visitor id or time). ``fields``
-    are the names of the parameters that came along, for the list of the refused.
+    ``customer`` is the id, why it is unusable, or None where the event names nobody. ``notes`` are remarks on
+    the envelope (an unusable visitor id or time). ``fields`` are the names of the parameters that came along, for the
+    list of the refused.
     """
 
     sender: Sender
@@ -41,7 +41,6 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     customer: str | Refusal | None
     occurred_at: int
     received_at: int
-    is_timed: bool = False
     event_id: str | None = None
     sent_customer: str | None = None
     notes: tuple[Reading, ...] = ()

@@ -1,14 +1,17 @@
 -- Write the present state of visitors, each the fold of its facts up to its version.
 -- Rows: one per visitor written. Locks: those rows, in key order; their facts are held already.
-INSERT INTO visitor AS v (bucket, workspace_id, visitor_id, version, customer_id, since, last_customer_id, anonymous)
-SELECT r.bucket, r.workspace_id, r.visitor_id, r.version, r.customer_id, r.since, r.last_customer_id, r.anonymous
+INSERT INTO visitor AS v (
+    bucket, workspace_id, visitor_id, version, customer_id, since, last_customer_id, last_since, anonymous
+)
+SELECT r.bucket, r.workspace_id, r.visitor_id, r.version, r.customer_id, r.since, r.last_customer_id, r.last_since,
+       r.anonymous
 FROM json_to_recordset(%(rows)s::json) AS r (
     bucket smallint, workspace_id integer, visitor_id text, version integer, customer_id text, since timestamptz,
-    last_customer_id text, anonymous jsonb
+    last_customer_id text, last_since timestamptz, anonymous jsonb
 )
 ORDER BY r.workspace_id, r.visitor_id COLLATE "C"
 ON CONFLICT (workspace_id, visitor_id, bucket) DO UPDATE SET
     version = excluded.version, customer_id = excluded.customer_id, since = excluded.since,
-    last_customer_id = excluded.last_customer_id, anonymous = excluded.anonymous
+    last_customer_id = excluded.last_customer_id, last_since = excluded.last_since, anonymous = excluded.anonymous
 WHERE v.version < excluded.version
 RETURNING 1

@@ -134,24 +134,10 @@ def test_nothing_happens_in_the_future():
     assert pushed({"customer_id": "42", "occurred_at": NOW + 60_000}).occurred_at == NOW
 
 
-@pytest.mark.parametrize(
-    ("times", "is_timed"),
-    [
-        ({"occurred_at": NOW - 5000}, True),
-        ({"occurred_at": NOW}, True),
-        ({"occurred_at": NOW + 1}, False),
-        ({"occurred_at": NOW - 5000, "sent_at": NOW}, False),
-        ({"sent_at": NOW}, False),
-    ],
-)
-def test_only_a_time_that_a_retry_would_bring_again_is_the_clients_own(times: dict[str, int], is_timed: bool):
-    assert pushed({"customer_id": "42", **times}).is_timed is is_timed
-
-
 def test_a_time_that_is_none_is_remarked_on_and_the_arrival_counts():
     event = pushed({"customer_id": "42", "occurred_at": 1_780_000_000})
 
-    assert (event.occurred_at, event.is_timed) == (NOW, False)
+    assert event.occurred_at == NOW
     assert Reason.NOT_A_TIME in [n.reason for n in event.notes]
 
 

@@ -253,6 +253,43 @@ def test_anonymous_values_after_a_sign_out_go_to_the_same_customer_who_returns()
     assert world.values("A") == {"first_name": "Ana"}
 
 
+def test_a_late_identification_contests_what_was_said_after_the_sign_out():
+    world = World()
+    world.take(identify("A"), event(SignOut, None, at=NOON + 20))
+    world.take(identify("B", at=NOON + 10))
+    world.take(patch(PatchOperation("set", "firstName", "X"), at=NOON + 30))
+
+    world.take(identify("A", at=NOON + 40))
+
+    assert (world.values("A"), world.values("B")) == ({}, {})
+
+
+def test_a_late_patch_never_reaches_a_customer_who_came_after():
+    world = World()
+    world.take(identify("A"), identify("B", at=NOON + 20))
+
+    changes = world.take(patch(PatchOperation("set", "firstName", "Ana"), at=NOON + 10))
+
+    assert changes.outcomes[0].refusal is Refusal.NOT_CURRENT_CUSTOMER
+    assert (world.values("A"), world.values("B")) == ({}, {})
+
+
+def test_a_sign_in_that_was_overtaken_by_its_sign_out_links_nobody_now():
+    world = World()
+
+    world.take(event(SignOut, None, at=NOON + 20))
+    world.take(event(SignIn, "A", at=NOON + 10))
+
+    assert world.customer_of("v") is None
+    assert [f.customer_id for f in world.facts[1, "v"]] == [None, "A"]
+
+
+def test_a_sign_out_of_somebody_while_nobody_is_signed_in_is_recorded_and_not_applied():
+    changes = World().take(event(SignOut, "B"))
+
+    assert [(f.customer_id, f.applied) for _, f in changes.facts] == [("B", False)]
+
+
 def test_a_replayed_event_id_changes_nothing():
     world = World()
     world.take(identify("A", name="old"))

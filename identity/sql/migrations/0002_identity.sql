@@ -21,6 +21,7 @@ CREATE TABLE visitor (
     customer_id text COLLATE "C",
     since timestamptz,
     last_customer_id text COLLATE "C",
+    last_since timestamptz,
     anonymous jsonb NOT NULL,
     PRIMARY KEY (workspace_id, visitor_id, bucket)
 );

@@ -142,6 +142,7 @@ def build(service: Service) -> Litestar:
             for task in background:
                 task.cancel()
             await service.close()
+            metrics.flush()
 
     return Litestar(
         route_handlers=[*_raw_handlers(service), *admin_handlers(service), *docs_handlers()],
@@ -219,6 +220,7 @@ async def _report(service: Service) -> None:
     hits = misses = 0
     while True:
         await asyncio.sleep(PARENT_POLL_SECONDS)
+        metrics.flush()
         metrics.WAITING.set(service.intake.waiting)
         metrics.CACHE_AVAILABLE.set(int(service.cache.available))
         metrics.CACHE.labels("hit").inc(service.cache.hits - hits)

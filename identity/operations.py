@@ -39,6 +39,7 @@ class OperationRoutes:
     async def metrics(self, request: Request) -> Response:
         """Prometheus' text format, summed over the workers of this host."""
         _get_only(request)
+        metrics.flush()
         body = await asyncio.to_thread(metrics.exposition, self._metrics_dir)
         return Response(200, body, ((b"content-type", b"text/plain; version=0.0.4; charset=utf-8"), NO_STORE))
 

@@ -95,7 +95,7 @@ class CustomerRoutes:
         """``GET /api/v1/customers/{customer_id}`` and ``GET /api/v1/customers?customer_id=``."""
         query = request.query() if request.scope["query_string"] else {}
         if "as_of" in query:
-            raise Problem(400, "unsupported_parameter", "as_of is not supported yet.")
+            raise Problem(400, "unknown_parameter", "as_of is not known here.")
         include = query.get("include")
         if include is None and customer_id is not None:
             secret = read_bearer(request)

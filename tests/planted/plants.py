@@ -110,8 +110,8 @@ PLANTS = (
     Plant(
         "keep_ignored",
         "identity/resolve.py",
-        "if event.sender.on_sign_out is OnSignOut.KEEP or belongs_to is None:",
-        "if belongs_to is None:",
+        "if event.sender.on_sign_out is OnSignOut.KEEP or is_repeated:",
+        "if is_repeated:",
         "tests/unit/test_resolve.py::test_a_channel_that_keeps_ignores_sign_outs",
     ),
     Plant(

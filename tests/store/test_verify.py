@@ -187,7 +187,7 @@ TAMPERINGS: dict[str, tuple[str, dict[Difference, int]]] = {
         {Difference.VISITOR_MISSING: 1},
     ),
     "a visitor comes from nowhere": (
-        """INSERT INTO visitor SELECT bucket, workspace_id, 'v99', 1, NULL, NULL, NULL, NULL, NULL, '{}'
+        """INSERT INTO visitor SELECT bucket, workspace_id, 'v99', 1, NULL, NULL, NULL, NULL, '{}'
            FROM visitor WHERE visitor_id = 'v1'""",
         {Difference.VISITOR_ORPHAN: 1},
     ),

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from itertools import count, islice
+from zlib import crc32
 
 import msgspec
 import psycopg
@@ -28,6 +29,8 @@ from profiles.database import Conflict, Connection, Database, Unavailable, is_re
 from profiles.pipeline import fetch_together, write_together
 from profiles.store import Spreads
 
+LANES = 2
+"""Batches under way at once: while PostgreSQL works on one, the next is decided."""
 ATTEMPTS_MAX = 6
 """Times a batch is decided anew after another writer was faster; then it is halved."""
 ALONE_ATTEMPTS_MAX = 40
@@ -47,12 +50,12 @@ class Intake:
         self._cache = cache
         self._spreads = spreads
         self._ids = count(secrets.randbits(61))
-        self._events: Coalescer[Event, Outcome] = Coalescer(self._take)
+        self._lanes: list[Coalescer[Event, Outcome]] = [Coalescer(self._take) for _ in range(LANES)]
 
     @property
     def waiting(self) -> int:
         """Events that wait for their batch."""
-        return self._events.waiting
+        return sum(lane.waiting for lane in self._lanes)
 
     def submit(self, events: Sequence[Event]) -> list[asyncio.Future[Outcome]]:
         """Queue events, all or none. The outcome of each comes when it is committed.
@@ -61,11 +64,17 @@ class Intake:
             Overloaded: too much is waiting; nothing was done.
             Unavailable: the database gave no answer in time; events may or may not have been taken.
         """
-        return self._events.submit_all(events)
+        if not events:
+            return []
+        # All events of one request go one after another, and so do those of one visitor.
+        first = events[0]
+        lane = crc32((first.visitor_id or str(first.customer)).encode()) % len(self._lanes)
+        return self._lanes[lane].submit_all(events)
 
     async def drain(self) -> None:
         """Wait until every event taken in is committed or has failed."""
-        await self._events.drain()
+        for lane in self._lanes:
+            await lane.drain()
 
     async def knows(
         self, sender: Sender, visitor_id: str | None, customer_id: str, digest: str

@@ -48,5 +48,5 @@ def create() -> ASGIApp:
     settings = load()
     assert settings.database_url is not None
     service = Service(settings, migrate.read_store_id(settings.database_url))
-    service.intake._events = OneByOne(service.intake._take)
+    service.intake._lanes = [OneByOne(service.intake._take)]
     return before(build(service), service)

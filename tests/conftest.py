@@ -1,6 +1,7 @@
 """Real servers for every test: IDENTITY_TEST_DATABASE_URL and IDENTITY_TEST_REDIS_URL, or the embedded ones."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,10 @@ import pytest
 
 from profiles import embedded
 from tests.harness import Server, Urls, fresh_store
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what runs in its background with SIGINT ignored, and every process of the tests would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

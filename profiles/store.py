@@ -22,7 +22,8 @@ Key = tuple[int, str]
 _fields = msgspec.json.Decoder(dict[str, HeldField])
 _decisions = msgspec.json.Decoder(tuple[Decision, ...])
 
-_SKIPPED = frozenset({Verdict.SKIPPED_INVALID, Verdict.SKIPPED_OLDER, Verdict.KEPT_EXISTING})
+SKIPPED = frozenset({Verdict.SKIPPED_INVALID, Verdict.SKIPPED_OLDER, Verdict.KEPT_EXISTING})
+"""Verdicts that mark a ledger row as one that skipped something."""
 
 
 class KeyRow(msgspec.Struct, frozen=True):
@@ -234,7 +235,7 @@ def _merge_row(spreads: Spreads, workspace_id: int, merge: Merge) -> _MergeRow:
 
 def has_skipped(merge: Merge) -> bool:
     """Return whether any value of the merge lost or was unusable, which is what admins look for."""
-    return any(decision.verdict in _SKIPPED for decision in merge.decisions)
+    return any(decision.verdict in SKIPPED for decision in merge.decisions)
 
 
 def customer_row(spreads: Spreads, workspace_id: int, profile: Profile) -> CustomerRow:

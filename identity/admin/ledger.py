@@ -37,7 +37,6 @@ MERGE_FILTERS = (
 REFUSAL_FILTERS = ("reason", "channel_id", "from", "to", "limit", "cursor")
 
 # As the column `skipped` says, so that its index is used.
-_SKIPPED = frozenset({Verdict.SKIPPED_INVALID, Verdict.SKIPPED_OLDER, Verdict.KEPT_EXISTING})
 
 
 class MergePage(msgspec.Struct, frozen=True):
@@ -103,7 +102,7 @@ class Ledger:
             "field": read_word(query, "field"),
             "verdict": verdict,
             "reason": read_choice(query, "reason", Reason),
-            "skipped": verdict in _SKIPPED,
+            "skipped": verdict in store.SKIPPED,
             "rows_max": limit + 1,
         }
         rows = await self._ask(("profiles", "list_merges"), parameters)

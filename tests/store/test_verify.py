@@ -326,19 +326,16 @@ def random_event(chance: random.Random) -> dict[str, object]:
 
 
 def write(urls: Urls, store_url: str, events: Iterable[dict[str, object]], *, received_at: int = NOW) -> None:
-    """Send the events through the service, in batches of their own every third, one second apart."""
+    """Send the events through the service, three to a request, one request after another, one second apart."""
 
     async def main() -> None:
         async with opened_service(store_url, urls.redis) as service:
             channel = service.channels.find(WRITE_KEY)
             assert channel is not None
-            sender = channel.sender
-            for place, event in enumerate(events):
-                items = [msgspec.Raw(msgspec.json.encode(event))]
-                taken = service.intake.submit(read_events(items, sender, received_at + 1000 * place))
-                if place % 3 == 2:
-                    await asyncio.gather(*taken)
-            await service.intake.drain()
+            sent = [msgspec.Raw(msgspec.json.encode(event)) for event in events]
+            read = [read_events([item], channel.sender, received_at + 1000 * n)[0] for n, item in enumerate(sent)]
+            for start in range(0, len(read), 3):
+                await asyncio.gather(*service.intake.submit(read[start : start + 3]))
 
     asyncio.run(main())
 

@@ -19,11 +19,11 @@ WORK_SECONDS_MAX = 5.0
 """One unit of work on the database, retries included; beyond it the caller is told to come back."""
 
 # Every statement of the service finds its rows by an index, key by key. Without these the planner, seeing tables that
-# are still small, settles on scans of a table or of a whole index (for its buckets alone), which a prepared statement
-# then keeps while the tables grow.
+# are still small, settles on scans of a table or of a whole index (for its buckets alone, once it knows which). A plan
+# for any parameters is right for all of them, and is made once.
 _OPTIONS = (
     "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
-    " -c jit=off -c timezone=UTC"
+    " -c enable_material=off -c plan_cache_mode=force_generic_plan -c jit=off -c timezone=UTC"
     " -c statement_timeout=30s -c idle_in_transaction_session_timeout=5s"
 )
 

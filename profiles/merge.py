@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from profiles.fields import CUSTOM, EVERY_CUSTOM
+from profiles.fields import CUSTOM
 from profiles.profile import HeldField, Merge, Policy, Profile
 from profiles.remarks import Decision, JsonValue, Kind, Reading, Reason, Verdict
 
@@ -47,21 +47,12 @@ def decide(
     """
     fields = dict(held)
     decisions: list[Decision] = []
-    for reading in _expanded(readings, held):
+    for reading in readings:
         decision = _decide_one(fields, reading, policy, occurred_at, exists=exists)
         decisions.append(decision)
         if decision.verdict in (Verdict.SET, Verdict.OVERWROTE, Verdict.UNSET):
             fields[decision.field] = HeldField(decision.value, occurred_at, version)
     return tuple(decisions), fields
-
-
-def _expanded(readings: Iterable[Reading], held: dict[str, HeldField]) -> Iterable[Reading]:
-    for reading in readings:
-        if reading.field == EVERY_CUSTOM and reading.kind is Kind.REMOVAL:
-            names = [name for name in held if name.startswith(CUSTOM) and held[name].value is not None]
-            yield from (Reading(name, Kind.REMOVAL) for name in sorted(names))
-        else:
-            yield reading
 
 
 def _decide_one(

@@ -165,7 +165,6 @@ values = st.one_of(
 readings = st.one_of(
     st.builds(value, st.sampled_from(["display_name", "gender", "custom.a", "custom.b"]), values),
     st.builds(Reading, st.sampled_from(["display_name", "custom.a"]), st.just(Kind.REMOVAL)),
-    st.builds(Reading, st.just("custom.*"), st.just(Kind.REMOVAL)),
     st.builds(Reading, st.just("gender"), st.just(Kind.EMPTY)),
     st.builds(
         Reading,

@@ -23,3 +23,6 @@ SELECT create_distributed_table('visitor_fact', 'bucket', colocate_with := 'cust
 SELECT create_distributed_table('event_seen', 'bucket', colocate_with := 'customer');
 SELECT create_distributed_table('refusal', 'bucket', colocate_with := 'customer');
 SELECT create_distributed_table('refusal_count', 'bucket', colocate_with := 'customer');
+-- A partition that is attached later is distributed by that (see identity/partitions.py).
+SELECT create_distributed_table('event', 'bucket', colocate_with := 'customer');
+SELECT create_distributed_table('purchase', 'bucket', colocate_with := 'customer');

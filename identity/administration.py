@@ -1,4 +1,4 @@
-"""Channels and secret keys made, changed and withdrawn: what the admin API and the command line have in common.
+"""Workspaces, channels and secret keys made, changed and withdrawn: what the admin API and the command line share.
 
 Each change is one transaction that takes the next generation with it. Whoever makes one tells the cache that generation
 after the commit (``Access.announce``), so that every worker obeys with its next request.
@@ -9,9 +9,12 @@ from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import msgspec
+import psycopg
 
 from identity.channels import LOOPBACK, make_write_key
-from identity.events.identity import OnSignOut
+from identity.events.identity import OnSignOut, SignedIdentity
+from identity.tokens import IdentityKey, read_identity_key
+from identity.visitors import read_known_customer_id
 from profiles.access import Scope, hash_of, make_secret
 from profiles.clock import to_text
 from profiles.database import Connection, statement
@@ -21,8 +24,12 @@ from profiles.remarks import Reason
 NAME_CHARACTERS_MAX = 100
 ORIGINS_MAX = 50
 ORIGIN_CHARACTERS_MAX = 255
+IDENTITY_KEYS_MAX = 10
+"""Of one channel: more than one while they are changed over."""
 ROWS_MAX = 1000
 """Channels or keys in one list, the newest."""
+FOOTPRINT_DAYS_MAX = 3650
+BLOCKED_IDS_MAX = 1000
 
 
 class Invalid(Exception):
@@ -34,6 +41,23 @@ class Invalid(Exception):
         self.message = message
 
 
+class SlugTakenError(Exception):
+    """There is a workspace of this slug."""
+
+
+class WorkspaceView(msgspec.Struct, frozen=True):
+    """A workspace, as admins see it. ``footprint_days``: behaviour events are kept so many days from their arrival.
+
+    ``blocked_customer_ids`` stand for nobody; null: the list that comes with the service.
+    """
+
+    slug: str
+    spread: int
+    footprint_days: int
+    blocked_customer_ids: list[str] | None
+    created_at: str
+
+
 class ChannelView(msgspec.Struct, frozen=True):
     """A channel, as admins see it. The write key is public: it stands in the website."""
 
@@ -43,6 +67,8 @@ class ChannelView(msgspec.Struct, frozen=True):
     website_tracking: bool
     origins: list[str]
     on_sign_out: str
+    signed_identity: str
+    identity_keys: list[IdentityKey]
     created_at: str
     revoked_at: str | None
 
@@ -133,6 +159,65 @@ def read_on_sign_out(value: object) -> str:
     return str(value)
 
 
+def read_signed_identity(value: object) -> str:
+    """Return whether a channel wants identities that are signed.
+
+    Raises:
+        Invalid: it is none of off, observe and required.
+    """
+    if value not in tuple(SignedIdentity):
+        raise Invalid("invalid_signed_identity", "signed_identity is off, observe or required.")
+    return str(value)
+
+
+def read_identity_keys(value: object) -> list[IdentityKey]:
+    """Return the public keys that a channel's tokens are signed with, as JSON has them or as they were returned.
+
+    Raises:
+        Invalid: one is no public key for ES256, two have one kid, or they are too many.
+    """
+    if not isinstance(value, list | tuple) or len(value) > IDENTITY_KEYS_MAX:
+        raise Invalid("invalid_identity_keys", f"Identity keys are a list of at most {IDENTITY_KEYS_MAX}.")
+    keys = [read_identity_key(key) for key in value]
+    kept = [key for key in keys if key is not None]
+    if len(kept) < len(keys):
+        raise Invalid(
+            "invalid_identity_keys",
+            'Each identity key is {"kid", "public_key"} with the PEM of a public P-256 key, or a JWK with its kid; '
+            "private keys stay with whoever signs.",
+        )
+    if len({key.kid for key in kept}) < len(kept):
+        raise Invalid("invalid_identity_keys", "Two identity keys have the same kid.")
+    return kept
+
+
+def read_footprint_days(value: object) -> int:
+    """Return for how many days a workspace keeps its behaviour events.
+
+    Raises:
+        Invalid: it is no whole number from 1 to 3650.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= FOOTPRINT_DAYS_MAX:
+        raise Invalid("invalid_footprint_days", f"footprint_days is a whole number from 1 to {FOOTPRINT_DAYS_MAX}.")
+    return value
+
+
+def read_blocked_customer_ids(value: object) -> list[str]:
+    """Return the customer ids that stand for nobody, trimmed, each once; compared they will be in any case.
+
+    Raises:
+        Invalid: one is no id that a customer could have, or they are too many.
+    """
+    ids = [read_known_customer_id(item) for item in value] if isinstance(value, list | tuple) else [None]
+    known = [item for item in ids if item is not None]
+    if len(known) < len(ids) or len(ids) > BLOCKED_IDS_MAX:
+        raise Invalid(
+            "invalid_blocked_customer_ids",
+            f"Blocked customer ids are a list of at most {BLOCKED_IDS_MAX} ids that a customer could have.",
+        )
+    return list(dict.fromkeys(known))
+
+
 def read_scopes(value: object) -> list[str]:
     """Return the scopes of a key, in their own order.
 
@@ -153,6 +238,78 @@ def read_uuid(value: str) -> str | None:
         return None
 
 
+async def list_workspaces(connection: Connection, workspace_id: int | None = None) -> list[WorkspaceView]:
+    """Return the workspaces of the store, by slug, or the one with this number."""
+    parameters = {"workspace_id": workspace_id}
+    cursor = await connection.execute(statement("identity", "list_workspaces"), parameters)
+    return [
+        WorkspaceView(slug, spread, footprint_days, None if blocked is None else list(blocked), to_text(created))
+        for slug, spread, footprint_days, blocked, created in await cursor.fetchall()
+    ]
+
+
+async def create_workspace(
+    connection: Connection,
+    *,
+    slug: str,
+    spread: int = 1,
+    footprint_days: object | None = None,
+    blocked_customer_ids: object | None = None,
+    now: int,
+) -> tuple[WorkspaceView, int]:
+    """Make a workspace, without any channel or key; return it and the generation to tell.
+
+    ``spread`` is how many buckets its rows are spread over (see profiles/placement.py), for good.
+
+    Raises:
+        Invalid: a value cannot be.
+        SlugTakenError: there is one of this slug.
+    """
+    try:
+        async with connection.transaction():
+            # First, so that of several at once each sees the number that the one before it took.
+            generation = await advance(connection)
+            made = {"slug": slug, "spread": spread, "now": to_text(now)}
+            row = await (await connection.execute(statement("profiles", "insert_workspace"), made)).fetchone()
+            assert row is not None, "it gives its number"
+            changed = await change_workspace(
+                connection, row[0], footprint_days=footprint_days, blocked_customer_ids=blocked_customer_ids, now=now
+            )
+            return changed[0], generation
+    except psycopg.errors.UniqueViolation as error:
+        raise SlugTakenError from error
+
+
+async def change_workspace(
+    connection: Connection,
+    workspace_id: int,
+    *,
+    footprint_days: object | None = None,
+    blocked_customer_ids: object | None = None,
+    default_blocked: bool = False,
+    now: int,
+) -> tuple[WorkspaceView, int]:
+    """Change what is given and return the workspace and the generation to tell.
+
+    ``default_blocked`` goes back to the list of blocked ids that comes with the service.
+
+    Raises:
+        Invalid: a value cannot be.
+    """
+    blocked = None if blocked_customer_ids is None else read_blocked_customer_ids(blocked_customer_ids)
+    parameters = {
+        "workspace_id": workspace_id,
+        "footprint_days": None if footprint_days is None else read_footprint_days(footprint_days),
+        "blocked_customer_ids": blocked,
+        "default_blocked": default_blocked,
+        "now": to_text(now),
+    }
+    async with connection.transaction():
+        await connection.execute(statement("identity", "change_workspace"), parameters)
+        changed = await list_workspaces(connection, workspace_id)
+        return changed[0], await advance(connection)
+
+
 async def list_channels(
     connection: Connection,
     workspace_id: int,
@@ -168,8 +325,21 @@ async def list_channels(
     parameters = {"workspace_id": workspace_id, "channel_id": channel_id, "after": after, "rows_max": rows_max}
     cursor = await connection.execute(statement("identity", "list_channels"), parameters)
     return [
-        ChannelView(found_id, name, write_key, tracking, list(origins), on_sign_out, to_text(created), _text(revoked))
-        for found_id, name, write_key, tracking, origins, on_sign_out, created, revoked in await cursor.fetchall()
+        ChannelView(
+            found_id,
+            name,
+            write_key,
+            tracking,
+            list(origins),
+            on_sign_out,
+            signed_identity,
+            _decode_keys(keys),
+            to_text(created),
+            _text(revoked),
+        )
+        for found_id, name, write_key, tracking, origins, on_sign_out, signed_identity, keys, created, revoked in (
+            await cursor.fetchall()
+        )
     ]
 
 
@@ -220,17 +390,22 @@ async def change_channel(
     origins: object | None = None,
     website_tracking: bool | None = None,
     on_sign_out: object | None = None,
+    signed_identity: object | None = None,
+    identity_keys: object | None = None,
 ) -> tuple[ChannelView, int] | None:
     """Change what is given and return the channel and the generation to tell; None if no such channel is in force.
 
     Raises:
-        Invalid: the name, the origins or the policy cannot be.
+        Invalid: the name, the origins, a policy or a key cannot be.
     """
+    keys = None if identity_keys is None else read_identity_keys(identity_keys)
     parameters = {
         "name": None if name is None else read_name(name),
         "origins": None if origins is None else read_origins(origins),
         "website_tracking": website_tracking,
         "on_sign_out": None if on_sign_out is None else read_on_sign_out(on_sign_out),
+        "signed_identity": None if signed_identity is None else read_signed_identity(signed_identity),
+        "identity_keys": None if keys is None else msgspec.json.encode(keys).decode(),
         "revoked_at": None,
     }
     return await _update_channel(connection, workspace_id, channel_id, parameters)
@@ -243,7 +418,9 @@ async def revoke_channel(
 
     One that was revoked before stays as it is.
     """
-    parameters = dict.fromkeys(("name", "origins", "website_tracking", "on_sign_out"))
+    parameters = dict.fromkeys(
+        ("name", "origins", "website_tracking", "on_sign_out", "signed_identity", "identity_keys")
+    )
     changed = await _update_channel(connection, workspace_id, channel_id, {**parameters, "revoked_at": to_text(now)})
     if changed is not None:
         return changed
@@ -332,6 +509,9 @@ async def advance(connection: Connection) -> int:
     row = await (await connection.execute(statement("profiles", "advance_generation"))).fetchone()
     assert row is not None, "a migrated store has its one row"
     return int(row[0])
+
+
+_decode_keys = msgspec.json.Decoder(list[IdentityKey]).decode
 
 
 def _scopes(scopes: Iterable[str]) -> list[str]:

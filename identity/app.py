@@ -20,9 +20,13 @@ from identity import identifications
 from identity.admin import admin_handlers
 from identity.channels import Channels
 from identity.docs import docs_handlers
+from identity.footprint_routes import FOOTPRINT_PATH, SUMMARY_PATH, FootprintRoutes
+from identity.gate import Gate
 from identity.intake import Intake
 from identity.logs import configure_logging
 from identity.operations import OperationRoutes
+from identity.protocols.croct_routes import CroctRoutes
+from identity.protocols.segment_routes import PROJECTS_PATH, SegmentRoutes
 from identity.routes import EventRoutes, now_milliseconds
 from identity.settings import Settings, load
 from identity.sweep import sweep_for_ever
@@ -42,7 +46,7 @@ GC_THRESHOLD = 20_000
 """Objects made between two looks for garbage; few of ours are ever part of a cycle."""
 PARENT_POLL_SECONDS = 1.0
 """How soon a worker notices that its supervisor was killed."""
-_MOUNTED = (CUSTOMERS_PATH, VISITORS_PATH)
+_MOUNTED = (CUSTOMERS_PATH, VISITORS_PATH, PROJECTS_PATH)
 
 
 class Service:
@@ -57,11 +61,21 @@ class Service:
         self.access = Access(self.database, self.cache, self.spreads)
         self.channels = Channels(self.access)
         self.intake = Intake(self.database, self.cache, self.spreads)
-        self.events = EventRoutes(self.intake, self.cache, self.access, self.channels, now_milliseconds)
+        self.gate = Gate(self.cache, self.access, self.channels)
+        self.events = EventRoutes(self.intake, self.cache, self.access, self.channels, self.gate, now_milliseconds)
+        self.croct = CroctRoutes(self.intake, self.gate, now_milliseconds)
+        self.segment = SegmentRoutes(self.intake, self.gate, now_milliseconds)
+        self.footprints = FootprintRoutes(self.database, self.access, self.spreads, now_milliseconds)
         self.customers = CustomerRoutes(
-            self.database, self.cache, self.access, self.spreads, read_known_customer_id, self.find_by_visitor
+            self.database,
+            self.cache,
+            self.access,
+            self.spreads,
+            read_known_customer_id,
+            self.find_by_visitor,
+            {b"footprint": self.footprints.customer, b"footprint/summary": self.footprints.summary},
         )
-        self.visitors = VisitorRoutes(self.database, self.access, self.spreads)
+        self.visitors = VisitorRoutes(self.database, self.access, self.spreads, {b"footprint": self.footprints.visitor})
         self.operations = OperationRoutes(self.database, self.cache, settings.metrics_dir)
 
     async def find_by_visitor(
@@ -104,7 +118,7 @@ def before(application: Litestar, service: Service) -> ASGIApp:
     They are the same functions that it would call, after 35 µs of routing and middleware which they have no use for;
     its cache of routes would also keep the paths of lookups, with the ids in them.
     """
-    authenticate = asgi_app(AUTHENTICATE_PATH, service.events.authenticate)
+    authenticate = asgi_app(AUTHENTICATE_PATH, _public(service)[AUTHENTICATE_PATH])
     customers = asgi_app(CUSTOMERS_PATH, service.customers.dispatch)
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -156,17 +170,29 @@ def build(service: Service) -> Litestar:
 
 def _raw_handlers(service: Service) -> list[ControllerRouterHandler]:
     endpoints: dict[str, Endpoint] = {
-        AUTHENTICATE_PATH: service.events.authenticate,
-        "/api/v1/events": service.events.events,
-        "/api/v1/validate/authenticate": service.events.validate_authenticate,
-        "/api/v1/validate/events": service.events.validate_events,
+        **_public(service),
+        **service.croct.endpoints(),
+        **service.segment.endpoints(),
         CUSTOMERS_PATH: service.customers.dispatch,
         VISITORS_PATH: service.visitors.dispatch,
+        FOOTPRINT_PATH: service.footprints.by_query,
+        SUMMARY_PATH: service.footprints.summary_by_query,
         "/livez": service.operations.livez,
         "/readyz": service.operations.readyz,
         "/metrics": service.operations.metrics,
     }
     return [_raw(route, endpoint) for route, endpoint in endpoints.items()]
+
+
+def _public(service: Service) -> dict[str, Endpoint]:
+    """Return the endpoints that pages of other origins call."""
+    endpoints: dict[str, Endpoint] = {
+        AUTHENTICATE_PATH: service.events.authenticate,
+        "/api/v1/events": service.events.events,
+        "/api/v1/validate/authenticate": service.events.validate_authenticate,
+        "/api/v1/validate/events": service.events.validate_events,
+    }
+    return {route: service.gate.for_browsers(route, endpoint) for route, endpoint in endpoints.items()}
 
 
 def _raw(route: str, endpoint: Endpoint) -> ControllerRouterHandler:

@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from identity.events.identity import OnSignOut, Sender
+from identity.events.identity import OnSignOut, Sender, SignedIdentity
+from identity.tokens import IdentityKey, PublicKeys, public_keys
 from profiles.access import Access
 from profiles.database import Connection, statement
 
@@ -26,6 +27,7 @@ class Channel(msgspec.Struct, frozen=True):
     website_tracking: bool
     origins: tuple[str, ...]
     sender: Sender
+    identity_keys: PublicKeys = {}
 
     def allows(self, origin: str) -> bool:
         """Return whether pages of this origin may send to the channel."""
@@ -51,12 +53,16 @@ def make_write_key() -> str:
     return WRITE_KEY_PREFIX + token_urlsafe(18)
 
 
+_read_keys = msgspec.json.Decoder(list[IdentityKey]).decode
+
+
 class Channels:
     """The channels of all workspaces, as of the snapshot of ``access``."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
         self._by_key: dict[str, Channel] = {}
+        self._by_id: dict[str, Channel] = {}
         self._origins: frozenset[str] = frozenset()
         access.loaders.append(self._load)
 
@@ -64,23 +70,39 @@ class Channels:
         """Return the channel of a write key."""
         return self._by_key.get(write_key)
 
+    def find_by_id(self, channel_id: str) -> Channel | None:
+        """Return the channel of an id."""
+        return self._by_id.get(channel_id)
+
     def any_allows(self, origin: str) -> bool:
         """Return whether any channel takes pages of this origin; a preflight does not tell the key yet."""
         return origin in self._origins or (LOOPBACK in self._origins and is_loopback(origin))
 
     async def _load(self, connection: Connection) -> None:
         workspaces = await (await connection.execute(statement("profiles", "load_workspaces"))).fetchall()
-        spreads = {row[0]: row[2] for row in workspaces}
+        owners = {row[0]: row for row in workspaces}
         rows = await (await connection.execute(statement("identity", "load_channels"))).fetchall()
         found = {}
-        for channel_id, workspace_id, name, write_key, tracking, origins, on_sign_out in rows:
+        for channel_id, workspace_id, name, write_key, tracking, origins, on_sign_out, signed, keys in rows:
             sender = Sender(
                 workspace_id=workspace_id,
-                spread=spreads[workspace_id],
+                spread=owners[workspace_id][2],
+                footprint_days=owners[workspace_id][4],
                 channel_id=channel_id,
                 website_tracking=tracking,
                 on_sign_out=OnSignOut(on_sign_out),
+                signed_identity=SignedIdentity(signed),
             )
-            found[write_key] = Channel(channel_id, workspace_id, name, write_key, tracking, tuple(origins), sender)
+            found[write_key] = Channel(
+                channel_id,
+                workspace_id,
+                name,
+                write_key,
+                tracking,
+                tuple(origins),
+                sender,
+                public_keys(_read_keys(keys)),
+            )
         self._by_key = found
+        self._by_id = {channel.channel_id: channel for channel in found.values()}
         self._origins = frozenset(origin for channel in found.values() for origin in channel.origins)

@@ -5,12 +5,15 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import signal
 import sys
 import textwrap
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from secrets import token_hex
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -18,9 +21,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import msgspec
 import psycopg
 
+from identity import partitions
+from identity.events.identity import SignedIdentity
+from identity.partitions import PartitionError
 from identity.refusals import Refusal
 from identity.serve import serve, servers
 from identity.settings import NAMES, SECRETS, Settings, SettingsError, load
+from identity.tolerant import read_value
 from profiles import migrate
 from profiles.access import Scope, Workspace
 from profiles.cache import CACHE_SECONDS_MAX
@@ -28,6 +35,7 @@ from profiles.database import Unavailable
 from profiles.embedded import EmbeddedError
 from profiles.http import Problem
 from profiles.migrate import SchemaError
+from profiles.placement import BUCKETS
 from profiles.remarks import Reason, Verdict
 
 if TYPE_CHECKING:  # importing it takes a second, which --help and --version need not wait for
@@ -41,6 +49,7 @@ HELP_COLUMNS = 79
 
 Command = Callable[[argparse.Namespace, Settings], int]
 Answer = Callable[["Service", Workspace], Awaitable[int]]
+StoreAnswer = Callable[["Service"], Awaitable[int]]
 
 
 class UsageError(Exception):
@@ -63,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command: Command = options.command
         code = command(options, _settings(options))
         sys.stdout.flush()
-    except (SettingsError, SchemaError, EmbeddedError, UsageError) as error:
+    except (SettingsError, SchemaError, PartitionError, EmbeddedError, UsageError) as error:
         return _complain(str(error), WRONG)
     except Problem as error:
         return _complain(error.message, NOT_FOUND if error.status == 404 else WRONG)
@@ -128,6 +137,7 @@ def _serve(_: argparse.Namespace, settings: Settings) -> int:
 def _migrate(options: argparse.Namespace, settings: Settings) -> int:
     with _database(settings) as url:
         applied = migrate.migrate(url, store_id=token_hex(4))
+        partitions.keep_up_at(url, datetime.now(UTC).date())
     if options.json:
         _print_json({"applied": applied, "schema": migrate.head()})
     elif applied:
@@ -222,6 +232,58 @@ def _given(query: Mapping[str, str | None]) -> dict[str, str]:
     return {name: value for name, value in query.items() if value is not None}
 
 
+def _workspace_list(options: argparse.Namespace, settings: Settings) -> int:
+    async def answer(service: "Service") -> int:
+        from identity import administration, render
+
+        async with service.database.connection() as connection:
+            found = await administration.list_workspaces(connection)
+        return _show(options, {"items": found, "next_cursor": None}, lambda _: render.workspaces(found))
+
+    return _ask_store(settings, answer)
+
+
+def _workspace_add(options: argparse.Namespace, settings: Settings) -> int:
+    async def answer(service: "Service") -> int:
+        from identity import render
+        from identity.admin.changes import Changes
+        from identity.administration import SlugTakenError
+
+        blocked = [] if options.no_blocked else options.blocked_customer_ids
+        try:
+            made = await Changes(service.database, service.access).create_workspace(
+                options.slug,
+                spread=options.spread,
+                footprint_days=options.footprint_days,
+                blocked_customer_ids=blocked,
+            )
+        except SlugTakenError:
+            raise UsageError(f"There is a workspace called {options.slug} already.") from None
+        await _tell(service)
+        return _show(options, made, lambda view: render.workspaces([view]))
+
+    return _ask_store(settings, answer)
+
+
+def _workspace_change(options: argparse.Namespace, settings: Settings) -> int:
+    async def answer(service: "Service", workspace: Workspace) -> int:
+        from identity import render
+        from identity.admin.changes import Changes, WorkspaceChange
+
+        blocked = [] if options.no_blocked else options.blocked_customer_ids
+        values = _without_none({"footprint_days": options.footprint_days, "blocked_customer_ids": blocked})
+        if options.default_blocked:
+            values["blocked_customer_ids"] = None
+        if not values:
+            raise UsageError("Nothing to change was named: see identity workspace change --help.")
+        wanted = msgspec.convert(values, WorkspaceChange)
+        changed = await Changes(service.database, service.access).change_workspace(workspace.workspace_id, wanted)
+        await _tell(service)
+        return _show(options, changed, lambda view: render.workspaces([view]))
+
+    return _ask(options, settings, answer)
+
+
 def _channel_list(options: argparse.Namespace, settings: Settings) -> int:
     async def answer(service: "Service", workspace: Workspace) -> int:
         from identity import administration, render
@@ -258,6 +320,8 @@ def _channel_change(options: argparse.Namespace, settings: Settings) -> int:
                 "origins": [] if options.no_origins else options.origins,
                 "on_sign_out": options.on_sign_out,
                 "website_tracking": options.tracking,
+                "signed_identity": options.signed_identity,
+                "identity_keys": [] if options.no_identity_keys else _read_identity_keys(options.identity_keys),
             }
         )
         if not values:
@@ -269,6 +333,25 @@ def _channel_change(options: argparse.Namespace, settings: Settings) -> int:
         return _show(options, changed, lambda view: render.channels([view]))
 
     return _ask(options, settings, answer)
+
+
+def _read_identity_keys(paths: Sequence[str] | None) -> list[object] | None:
+    if paths is None:
+        return None
+    return [_read_identity_key(Path(path)) for path in paths]
+
+
+def _read_identity_key(path: Path) -> object:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({type(error).__name__}).") from None
+    if content.startswith(b"-----BEGIN "):
+        return {"kid": path.stem, "public_key": content.decode("ascii", "replace")}
+    key = read_value(content)
+    if not isinstance(key, dict):
+        raise UsageError(f'{path} is neither PEM nor JSON: {{"kid", "public_key"}} or a JWK.')
+    return key
 
 
 def _channel_revoke(options: argparse.Namespace, settings: Settings) -> int:
@@ -339,15 +422,24 @@ def _database(settings: Settings) -> Iterator[str]:
 
 def _ask(options: argparse.Namespace, settings: Settings, answer: Answer) -> int:
     """Run a command on the parts of one worker, in the workspace that the options name."""
+
+    async def answer_in_workspace(service: "Service") -> int:
+        return await answer(service, _workspace(service.access.workspaces.values(), options.workspace))
+
+    return _ask_store(settings, answer_in_workspace)
+
+
+def _ask_store(settings: Settings, answer: StoreAnswer) -> int:
+    """Run a command on the parts of one worker."""
     # A person reads along: what the parts log about themselves is of no use here, failures come as exceptions.
     logging.disable(logging.CRITICAL)
     with servers(settings) as running:
         assert running.database_url is not None
         store_id = migrate.read_store_id(running.database_url, seconds_max=0)
-        return asyncio.run(_with_service(running, store_id, options.workspace, answer))
+        return asyncio.run(_with_service(running, store_id, answer))
 
 
-async def _with_service(settings: Settings, store_id: str, slug: str | None, answer: Answer) -> int:
+async def _with_service(settings: Settings, store_id: str, answer: StoreAnswer) -> int:
     from identity.app import Service
 
     try:
@@ -356,7 +448,7 @@ async def _with_service(settings: Settings, store_id: str, slug: str | None, ans
         raise UsageError("IDENTITY_REDIS_URL is no address that a client of Redis can read.") from error
     try:
         await service.open()
-        return await answer(service, _workspace(service.access.workspaces.values(), slug))
+        return await answer(service)
     finally:
         await service.close()
 
@@ -416,6 +508,7 @@ Look into it
   refusals           events that wrote nothing, and why
 
 Say who may come in
+  workspace list | add | change               tenants, and how long they keep behaviour events
   channel list | create | change | revoke     websites and their public write keys
   key list | create | revoke                  secret keys for CRM systems and admins
 
@@ -509,9 +602,71 @@ def _parser() -> argparse.ArgumentParser:
     _page(one)
     _common(one)
 
+    _workspaces(commands)
     _channels(commands)
     _keys(commands)
     return parser
+
+
+def _workspaces(commands: Any) -> None:
+    group = commands.add_parser(
+        "workspace",
+        prog="identity workspace",
+        help=argparse.SUPPRESS,
+        description="Tenants. Nothing crosses from one to another. Running workers obey with their next request.",
+        epilog="Example:\n  identity workspace list",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command = _adder(group.add_subparsers(metavar="ACTION", required=True), "identity workspace")
+    _json(command("list", _workspace_list, "List the workspaces.", "identity workspace list --json"))
+
+    one = command(
+        "add",
+        _workspace_add,
+        "Make a workspace. It has no channel and no key yet: make them with --workspace.",
+        "identity workspace add shop --footprint-days 90",
+    )
+    one.add_argument("slug", metavar="SLUG", type=_slug, help="what commands call it, for good")
+    one.add_argument(
+        "--spread",
+        type=_spread,
+        default=1,
+        metavar="N",
+        help=f"buckets that its rows are spread over, for good: 1 (default) to {BUCKETS}; more than 1 for a tenant of "
+        "millions of visitors, on a cluster",
+    )
+    _workspace_options(one)
+    _json(one)
+
+    one = command(
+        "change",
+        _workspace_change,
+        "Change a workspace; what is not named stays.",
+        "identity workspace change main --footprint-days 90",
+    )
+    one.add_argument("workspace", metavar="SLUG", help="as list tells it")
+    one.add_argument(
+        "--default-blocked", action="store_true", help="go back to the blocked ids that come with the service"
+    )
+    _workspace_options(one)
+    _json(one)
+
+
+def _workspace_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--footprint-days",
+        type=int,
+        metavar="N",
+        help="keep behaviour events for so many days from their arrival (default 395)",
+    )
+    parser.add_argument(
+        "--blocked-customer-id",
+        dest="blocked_customer_ids",
+        action="append",
+        metavar="ID",
+        help="a customer id that stands for nobody; give it once for each, all are replaced",
+    )
+    parser.add_argument("--no-blocked", action="store_true", help="let no customer id stand for nobody")
 
 
 def _channels(commands: Any) -> None:
@@ -545,6 +700,20 @@ def _channels(commands: Any) -> None:
     one.add_argument("id", metavar="CHANNEL_ID", help="as list tells it")
     one.add_argument("--name", help="what people call it")
     one.add_argument("--no-origins", action="store_true", help="let no page of any origin send")
+    one.add_argument(
+        "--signed-identity",
+        choices=[*map(str, SignedIdentity)],
+        help="whether signed tokens must say who a visitor is; observe counts what required would refuse",
+    )
+    one.add_argument(
+        "--identity-key",
+        dest="identity_keys",
+        action="append",
+        metavar="FILE",
+        help="a public key that tokens are signed with: PEM, in a file called by its kid, or JSON; give it once for "
+        "each, all are replaced",
+    )
+    one.add_argument("--no-identity-keys", action="store_true", help="trust no key any more")
     _channel_options(one)
     _common(one)
 
@@ -648,6 +817,18 @@ def _switch(text: str) -> bool:
     if text not in ("on", "off"):
         raise argparse.ArgumentTypeError("on or off is wanted")
     return text == "on"
+
+
+def _slug(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", text):
+        raise argparse.ArgumentTypeError("1 to 63 small letters, digits and hyphens are wanted")
+    return text
+
+
+def _spread(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= BUCKETS:
+        raise argparse.ArgumentTypeError(f"a whole number from 1 to {BUCKETS} is wanted")
+    return int(text)
 
 
 def _version() -> str:

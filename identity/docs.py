@@ -167,7 +167,12 @@ def _operation(path: str, method: str, operation: Json) -> _Html:
 
 def _security(security: list[Json]) -> str:
     names = [
-        {"writeKey": "a write key", "secretKey": f"a secret key with {' '.join(scopes)}"}[name]
+        {
+            "writeKey": "a write key",
+            "secretKey": f"a secret key with {' '.join(scopes)}",
+            "appId": "an app id",
+            "segmentKey": "a write key as the user of Basic authentication",
+        }[name]
         for choice in security
         for name, scopes in choice.items()
     ]

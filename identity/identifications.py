@@ -6,6 +6,7 @@ from itertools import chain
 
 import msgspec
 
+from identity.events.behaviour import Behaviour, EventFault
 from identity.resolve import NO_CHANNEL, Changes, Fact, FactKind, Key, Refused, Visitor
 from profiles import store
 from profiles.clock import to_text
@@ -69,6 +70,7 @@ class _RefusalRow(msgspec.Struct, frozen=True):
     visitor_id: str | None
     customer_id: str | None
     fields: tuple[str, ...]
+    faults: tuple[EventFault, ...]
     occurred_at: str
     received_at: str
 
@@ -225,6 +227,7 @@ def _refusal_row(spreads: Spreads, refused: Refused) -> _RefusalRow:
         visitor_id=event.visitor_id,
         customer_id=event.sent_customer,
         fields=event.fields,
+        faults=event.faults if isinstance(event, Behaviour) else (),
         occurred_at=to_text(event.occurred_at),
         received_at=to_text(event.received_at),
     )

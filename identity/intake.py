@@ -18,12 +18,23 @@ from zlib import crc32
 import msgspec
 import psycopg
 
-from identity import identifications
+from identity import footprint, identifications, partitions
+from identity.events.behaviour import Behaviour
 from identity.events.identity import Event, Identify, Sender
-from identity.resolve import Changes, Held, Outcome, customers_named, decide, missing, seen_key, visitors_named
+from identity.resolve import (
+    Changes,
+    Held,
+    Outcome,
+    customers_named,
+    decide,
+    missing,
+    purchase_key,
+    seen_key,
+    visitors_named,
+)
 from profiles import metrics, store
 from profiles.cache import Cache
-from profiles.clock import make_id
+from profiles.clock import make_id, to_text
 from profiles.coalesce import Coalescer
 from profiles.database import Conflict, Connection, Database, Unavailable, is_retryable, statement
 from profiles.pipeline import fetch_together, write_together
@@ -36,6 +47,8 @@ ATTEMPTS_MAX = 6
 ALONE_ATTEMPTS_MAX = 40
 """The same for a batch of one, which can't be halved: its caller would be told to come back."""
 BACK_OFF_SECONDS_MAX = 0.02
+FOOTPRINT_ITEMS_MAX = 1000
+"""Behaviour events in one batch: no profile waits for theirs, and large statements are cheaper by the row."""
 
 
 class Faulty(Exception):
@@ -51,11 +64,12 @@ class Intake:
         self._spreads = spreads
         self._ids = count(secrets.randbits(61))
         self._lanes: list[Coalescer[Event, Outcome]] = [Coalescer(self._take) for _ in range(LANES)]
+        self._footprint: Coalescer[Event, Outcome] = Coalescer(self._take, items_max=FOOTPRINT_ITEMS_MAX)
 
     @property
     def waiting(self) -> int:
         """Events that wait for their batch."""
-        return sum(lane.waiting for lane in self._lanes)
+        return sum(lane.waiting for lane in (*self._lanes, self._footprint))
 
     def submit(self, events: Sequence[Event]) -> list[asyncio.Future[Outcome]]:
         """Queue events, all or none. The outcome of each comes when it is committed.
@@ -66,14 +80,22 @@ class Intake:
         """
         if not events:
             return []
-        # All events of one request go one after another, and so do those of one visitor.
-        first = events[0]
-        lane = crc32((first.visitor_id or str(first.customer)).encode()) % len(self._lanes)
-        return self._lanes[lane].submit_all(events)
+        deciding = [event for event in events if not isinstance(event, Behaviour)]
+        # All identity events of one request go one after another, and so do those of one visitor.
+        first = (deciding or events)[0]
+        lane = self._lanes[crc32((first.visitor_id or str(first.customer)).encode()) % len(self._lanes)]
+        if len(deciding) == len(events):
+            return lane.submit_all(events)
+        # Whose the footprint is, is computed when it is looked at: it may overtake what identifies the visitor.
+        behaviour = [event for event in events if isinstance(event, Behaviour)]
+        lane.require_room(len(deciding))
+        self._footprint.require_room(len(behaviour))
+        decided, recorded = iter(lane.submit_all(deciding)), iter(self._footprint.submit_all(behaviour))
+        return [next(recorded if isinstance(event, Behaviour) else decided) for event in events]
 
     async def drain(self) -> None:
         """Wait until every event taken in is committed or has failed."""
-        for lane in self._lanes:
+        for lane in (*self._lanes, self._footprint):
             await lane.drain()
 
     async def knows(
@@ -144,8 +166,15 @@ class Intake:
             except (Conflict, psycopg.Error) as error:
                 # The transaction is known to have been rolled back.
                 attempted = None
-                if attempt == attempts_max - 1 or not (isinstance(error, Conflict) or is_retryable(error)):
+                is_missing = partitions.is_missing(error)
+                if attempt == attempts_max - 1 or not (
+                    is_missing or isinstance(error, Conflict) or is_retryable(error)
+                ):
                     raise
+                if is_missing:
+                    await partitions.make_missing(self._database, footprint.last_days(events))
+                    since = time.monotonic()
+                    continue
                 metrics.CONFLICTS.inc()
                 await asyncio.sleep(random.uniform(0, BACK_OFF_SECONDS_MAX))  # noqa: S311 - no secret
                 since = time.monotonic()
@@ -165,17 +194,20 @@ class Intake:
         visitor_rows = spreads.key_rows(visitors_named(events))
         customer_rows = spreads.key_rows(customers_named(events))
         seen_rows = spreads.key_rows({key for key in map(seen_key, events) if key is not None})
+        purchase_rows = spreads.key_rows({key for key in map(purchase_key, events) if key is not None})
         queries = [
             identifications.visitors_query(database, visitor_rows),
             store.customers_query(database, customer_rows),
             identifications.seen_query(database, seen_rows),
+            footprint.purchases_query(database, purchase_rows),
         ]
         answers = iter(await fetch_together(connection, [command for query in queries for command in query]))
-        visitors, customers, seen = (list(islice(answers, len(query))) for query in queries)
+        visitors, customers, seen, purchases = (list(islice(answers, len(query))) for query in queries)
         held = Held(
             visitors=identifications.visitors_from(visitors),
             customers=store.customers_from(customers),
             seen=identifications.seen_from(seen),
+            purchases=identifications.seen_from(purchases),
         )
         absent = missing(events, held)
         if not absent.customers and not absent.histories:
@@ -188,19 +220,25 @@ class Intake:
         database, spreads = self._database, self._spreads
         pairs = identifications.pair_rows(spreads, changes)
         commands = store.saving(database, spreads, changes.merges, changes.customers, pairs)
-        await write_together(connection, [*commands, *identifications.saving(database, spreads, changes)])
+        commands += identifications.saving(database, spreads, changes)
+        await write_together(connection, [*commands, *footprint.saving(database, spreads, changes)])
 
     async def _was_written(self, connection: Connection, changes: Changes) -> bool:
         """Return whether a batch whose commit was cut off is there after all; any of its rows proves it."""
         merges, facts, refused = changes.merges[:1], changes.facts[:1], changes.refused[:1]
+        records = changes.records[:1]
         workspaces = {workspace_id for workspace_id, _ in (*merges, *facts)}
         workspaces |= {r.event.sender.workspace_id for r in refused}
+        workspaces |= {r.event.sender.workspace_id for r in records}
         parameters = {
             "merge_ids": [merge.merge_id for _, merge in merges],
             "fact_ids": [fact.fact_id for _, fact in facts],
             "visitor_ids": [fact.visitor_id for _, fact in facts],
             "versions": [fact.version for _, fact in facts],
             "refusal_ids": [r.refusal_id for r in refused],
+            "record_ids": [r.record_id for r in records],
+            "subjects": [r.subject for r in records],
+            "times": [to_text(r.event.occurred_at) for r in records],
             "workspace_ids": sorted(workspaces),
             "buckets": sorted({b for workspace_id in workspaces for b in self._spreads.buckets(workspace_id)}),
         }

@@ -16,26 +16,46 @@ from identity.admin.changes import (
     KeyPage,
     NewChannel,
     NewKey,
+    WorkspaceChange,
 )
 from identity.admin.ledger import MERGE_FILTERS, REFUSAL_FILTERS, MergePage, RefusalPage, RefusalView
 from identity.admin.query import LIMIT_DEFAULT, LIMIT_MAX
-from identity.administration import NAME_CHARACTERS_MAX, ORIGINS_MAX, ChannelView, CreatedKeyView, KeyView
+from identity.administration import (
+    BLOCKED_IDS_MAX,
+    FOOTPRINT_DAYS_MAX,
+    IDENTITY_KEYS_MAX,
+    NAME_CHARACTERS_MAX,
+    ORIGINS_MAX,
+    ChannelView,
+    CreatedKeyView,
+    KeyView,
+    WorkspaceView,
+)
+from identity.footprint_routes import TYPES_MAX, FootprintEvent, FootprintPage, FootprintSummary, Revenue
 from identity.parse import (
     AUTHENTICATE_BYTES_MAX,
     EVENT_NAMES,
     EVENTS_BYTES_MAX,
     EVENTS_MAX,
-    OPERATIONS_MAX,
-    PATH_CHARACTERS_MAX,
 )
+from identity.protocols.croct import BEACON_BYTES_MAX
+from identity.protocols.segment import (
+    BATCH_BYTES_MAX,
+    MESSAGE_BYTES_MAX,
+    MESSAGE_TYPES,
+    MESSAGES_MAX,
+)
+from identity.protocols.segment_routes import BATCH_PATHS, MESSAGE_PATHS, METRICS_PATH, SEGMENT_PATH, SETTINGS_PATH
 from identity.refusals import REFUSAL_HINTS, Refusal
 from identity.resolve import FactKind
 from identity.routes import EventError, EventResult, Preview, Validation
+from identity.tokens import Algorithm, IdentityKey, key_id_of
 from identity.visitor_routes import IDENTIFICATIONS_MAX, IdentificationView, VisitorPage
 from identity.visitors import CUSTOMER_ID_CHARACTERS_MAX, EVENT_ID_CHARACTERS_MAX, VISITOR_ID_CHARACTERS_MAX
 from profiles.access import Scope
 from profiles.fields import FIELDS, SPELLINGS, Dialect
 from profiles.http import BODY_SECONDS_MAX, QUERY_BYTES_MAX
+from profiles.patches import OPERATIONS, OPERATIONS_MAX, PATH_CHARACTERS_MAX
 from profiles.remarks import HINTS, Reason, Verdict
 from profiles.routes import CUSTOMERS_PER_INPUT_MAX, LOOKUP_BYTES_MAX, LOOKUP_INPUTS_MAX, LookupResult
 from profiles.views import CustomerView, DecisionView, MergeView, Provenance, VisitorView
@@ -44,7 +64,8 @@ Json = dict[str, Any]
 
 STRUCTS: tuple[type, ...] = (
     EventResult, Validation, CustomerView, LookupResult, VisitorPage, MergePage, RefusalPage, ChannelPage, ChannelView,
-    NewChannel, ChannelChange, KeyPage, KeyView, NewKey, CreatedKeyView,
+    NewChannel, ChannelChange, KeyPage, KeyView, NewKey, CreatedKeyView, FootprintPage, FootprintSummary, WorkspaceView,
+    WorkspaceChange,
 )  # fmt: skip
 """What answers and admins' bodies are made of; the structs within are found by themselves."""
 
@@ -63,10 +84,13 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "not_a_json_object": (400, "The body must be one JSON object."),
     "body_cut_off": (400, "The connection ended within the body."),
     "invalid_events": (400, '"events" must be a list.'),
+    "invalid_batch": (400, '"batch" must be a list.'),
+    "invalid_encoding": (400, "The compressed body is damaged, or not what its Content-Encoding says."),
     "invalid_lookup": (400, "Not one list of texts (customer ids may be whole numbers)."),
     "invalid_query": (400, "The query is not percent-encoded UTF-8."),
     "missing_customer_id": (400, "The query does not name the customer."),
     "missing_visitor_id": (400, "The query does not name the visitor."),
+    "missing_subject": (400, "The query names neither a customer nor a visitor, or both."),
     "unknown_include": (400, "Something else than provenance was to be included."),
     "unknown_parameter": (400, "A query parameter is not one of those listed here."),
     "invalid_cursor": (400, "The cursor is not one that the page before gave."),
@@ -76,11 +100,17 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "invalid_customer_id": (400, "No customer can have this id."),
     "invalid_visitor_id": (400, "No visitor can have this id."),
     "invalid_channel_id": (400, "Not a UUID."),
+    "invalid_type": (400, f"More than {TYPES_MAX} names of events, or one that none can have."),
     "invalid_event": (400, "Too long, or with control characters."),
     "invalid_field": (400, "Too long, or with control characters."),
     "invalid_verdict": (400, "Not one of the closed list; the message names it."),
     "invalid_reason": (400, "Not one of the closed list; the message names it."),
     "missing_key": (401, "No key came along."),
+    "unknown_app_id": (401, "The app id is the id of no channel in force."),
+    "invalid_token": (
+        401,
+        "The channel wants signed identities, and this token is a wrong one; the message tells why.",
+    ),
     "unknown_key": (401, "No key in force is this one."),
     "missing_scope": (403, "The secret key does not have the scope that this call wants."),
     "origin_not_allowed": (403, "The channel does not take events from pages of this origin."),
@@ -99,14 +129,20 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "last_admin_key": (409, "The last key with the scope admin cannot be revoked."),
     "body_too_large": (413, "The body is over its limit."),
     "too_many_events": (413, f"One request may carry {EVENTS_MAX} events."),
+    "too_many_messages": (413, f"One request may carry {MESSAGES_MAX} messages."),
     "too_many_inputs": (413, f"One lookup may have {LOOKUP_INPUTS_MAX} inputs."),
     "query_too_long": (414, f"The query may have {QUERY_BYTES_MAX} bytes."),
     "invalid_body": (422, "A member of the body is missing, unknown or of another type; the message tells where."),
     "invalid_name": (422, f"A name is a text of 1 to {NAME_CHARACTERS_MAX} characters."),
     "invalid_origins": (422, "Not origins as browsers send them; the message tells more."),
     "invalid_on_sign_out": (422, "on_sign_out is forget or keep."),
+    "invalid_signed_identity": (422, "signed_identity is off, observe or required."),
+    "invalid_identity_keys": (422, "Not public keys as the channel takes them; the message tells more."),
+    "invalid_footprint_days": (422, f"footprint_days is a whole number from 1 to {FOOTPRINT_DAYS_MAX}."),
+    "invalid_blocked_customer_ids": (422, f"Not a list of at most {BLOCKED_IDS_MAX} ids that a customer could have."),
     "invalid_scopes": (422, "Not one or more of the scopes."),
     "internal_error": (500, "A fault of ours; it has been logged."),
+    "not_provided": (501, "Something that the SDK's own service has, and this one does not."),
     "query_too_slow": (503, "Too much to look through: narrow the time range."),
     "unavailable": (503, "Too busy, or a server behind this one is away: try again after Retry-After."),
 }
@@ -124,10 +160,13 @@ _WRITE_KEY: list[Json] = [{"writeKey": []}, {}]
 """In the header; the empty choice stands for the key in the body, which OpenAPI has no word for."""
 _PREVIEW_KEY: list[Json] = [*_WRITE_KEY, {"secretKey": ["profiles:read"]}]
 
-_UUIDS = ("merge_id", "channel_id", "channel", "key_id", "refusal_id", "identification_id", "undone_by")
-_TIMES = ("occurred_at", "received_at", "created_at", "updated_at", "revoked_at", "linked_at", "set_at", "since")
+_UUIDS = ("merge_id", "channel_id", "channel", "key_id", "refusal_id", "identification_id", "undone_by",
+          "record_id")  # fmt: skip
+_TIMES = ("occurred_at", "received_at", "created_at", "updated_at", "revoked_at", "linked_at", "set_at", "since",
+          "first_seen", "last_seen")  # fmt: skip
 _ID = "0197a3b0-5c00-7a1b-8c2d-0123456789ab"
 _CHANNEL = "6f1f7a52-7a3e-4c8e-9d62-0c6f3a3a4a11"
+_PUBLIC_KEY = "-----BEGIN PUBLIC KEY-----\n…\n-----END PUBLIC KEY-----\n"
 _MORNING = "2026-06-01T08:30:00.000Z"
 
 
@@ -156,6 +195,11 @@ def document() -> Json:
 _TAGS = {
     "Events": "For websites, with a channel's public write key. These calls write and never read anything back. "
     "Browsers' preflights are answered with the exact origins of the channels.",
+    "Croct": "For Croct's SDK (0.22), whose setting baseEndpointUrl names this service, and appId a channel's id. It "
+    "is never told that an event was refused: an error that is final blocks its tab.",
+    "Segment": "For the SDKs of Segment and RudderStack, which are told of this service as their host. They are never "
+    "told that a message was refused; admins see it.",
+    "Footprint": "For CRM systems, with a secret key of the scope profiles:read.",
     "Lookups": "For CRM systems, with a secret key of the scope profiles:read.",
     "Admin": "With a secret key of the scope admin; everything is within the key's own workspace.",
     "Operations": "For whoever runs the service.",
@@ -167,6 +211,15 @@ _SECURITY: Json = {
         "description": "A channel's public write key. It may also come as the member write_key of the body, so that a "
         "page can post text/plain without a preflight.",
     },
+    "appId": {
+        "type": "apiKey", "in": "header", "name": "X-App-Id",
+        "description": "The id of a channel, as Croct's SDK sends it; public.",
+    },
+    "segmentKey": {
+        "type": "http", "scheme": "basic",
+        "description": "A channel's public write key as the user, without a password, as the SDKs send it. It may also "
+        "come as writeKey in the body.",
+    },
     "secretKey": {
         "type": "http", "scheme": "bearer",
         "description": f"A secret key, sk_…, with scopes out of: {', '.join(Scope)}.",
@@ -175,7 +228,18 @@ _SECURITY: Json = {
 
 
 def _paths() -> Json:
-    return {**_event_paths(), **_lookup_paths(), **_ledger_paths(), **_channel_paths(), **_key_paths(), **_operations()}
+    return {
+        **_event_paths(),
+        **_croct_paths(),
+        **_segment_paths(),
+        **_lookup_paths(),
+        **_footprint_paths(),
+        **_ledger_paths(),
+        **_workspace_paths(),
+        **_channel_paths(),
+        **_key_paths(),
+        **_operations(),
+    }
 
 
 def _event_paths() -> Json:
@@ -248,6 +312,216 @@ def _event_paths() -> Json:
                 problems=(*_PUBLIC, "invalid_events", "too_many_events", "other_workspace"),
             )
         },
+    }
+
+
+def _croct_paths() -> Json:
+    beacon = {
+        "payload": {"type": "userSignedIn", "externalUserId": "42"},
+        "context": {"tabId": "01a1fefd-85e7-44f3-9014-6f98ad16a787", "url": "https://shop.example/"},
+        "originalTime": 1_780_300_000_000,
+        "departureTime": 1_780_300_000_218,
+    }
+    client = _parameter(
+        "X-Client-Id",
+        "header",
+        "The browser: 32 hexadecimal digits or a UUID; held as the visitor's id, without dashes.",
+    )
+    token = _parameter("X-Token", "header", "A JWT, unsigned or ES256; its subject is the customer.")
+    cid = _parameter("cid", "query", "The client id that the SDK has.")
+    minted: Json = {
+        "tags": ["Croct"],
+        "operationId": "assignClientId",
+        "summary": "A client id",
+        "description": "A new one, as bare text, or the one given, as it is. Nothing is looked up or kept.",
+        "security": [],
+        "parameters": [cid],
+        "responses": {
+            "200": _answer("The client id", "text/plain", {"type": "string"}),
+            **_problems(("method_not_allowed", "invalid_query", "query_too_long", "internal_error")),
+        },
+    }
+    declined: Json = {
+        "tags": ["Croct"],
+        "description": "Not of this service: the SDK's promise is rejected, and its fallback used.",
+        "security": [],
+        "responses": _problems(("not_provided", "method_not_allowed", "internal_error")),
+    }
+    return {
+        "/client/web/cid": {"get": minted},
+        "/client/web/track": {
+            "post": _operation(
+                "Croct",
+                "track",
+                "One event",
+                "The answer is the same whatever was made of it; only a wrong app id, origin or signature is an error. "
+                "A repeated attempt is known by its content and its originalTime, and changes nothing. occurred_at is "
+                "originalTime, with the error of the browser's clock (departureTime tells it) taken out to the minute.",
+                security=[{"appId": []}],
+                parameters=[client, token],
+                body=("Beacon", beacon, f"At most {BEACON_BYTES_MAX // 1024} KiB; Content-Type is not relied on."),
+                answer=("Taken", "Taken in, whatever was made of it", {"status": "ok"}),
+                problems=(
+                    *_ALWAYS, "unknown_app_id", "invalid_token", "origin_not_allowed", "body_cut_off", "body_too_slow",
+                    "body_too_large",
+                ),
+            )
+        },
+        "/client/web/evaluate": {"post": {**declined, "operationId": "evaluate", "summary": "Evaluate a query"}},
+        "/client/web/content": {"post": {**declined, "operationId": "fetchContent", "summary": "Fetch content"}},
+    }  # fmt: skip
+
+
+_SEGMENT_EXAMPLES: dict[str, Json] = {
+    "identify": {"userId": "42", "anonymousId": "visitor-1", "traits": {"name": "Ana Lin", "plan": "pro"}},
+    "track": {"anonymousId": "visitor-1", "event": "Order Completed", "properties": {"order_id": "o-1", "revenue": 25}},
+    "page": {"anonymousId": "visitor-1", "name": "Landing", "properties": {"url": "https://shop.example/"}},
+    "screen": {"anonymousId": "visitor-1", "name": "Home"},
+    "group": {"anonymousId": "visitor-1", "groupId": "tea-club", "traits": {"name": "Tea Club"}},
+    "alias": {"previousId": "visitor-1", "userId": "42"},
+}
+
+
+def _segment_paths() -> Json:
+    texts = {
+        "identify": "With a userId, the visitor is this customer from now on, and the traits are merged. Without one, "
+        "they are those of the visitor's present customer, or are kept until the visitor signs in.",
+        "alias": "Who was known as previousId (left out: as anonymousId) is this customer. Two customers never become "
+        "one, and an alias of an id to itself changes nothing.",
+    }
+    stored = "Stored in the footprint; it says of nobody who they are."
+    size = f"At most {MESSAGE_BYTES_MAX // 1024} KiB a message. Content-Type is not relied on; gzip and deflate are."
+    problems = (
+        "missing_key", "unknown_key", "origin_not_allowed", "not_a_json_object", "invalid_encoding", "body_cut_off",
+        "body_too_slow", "body_too_large", *_ALWAYS,
+    )  # fmt: skip
+    answer = ("Success", "Taken in, whatever was made of it", {"success": True})
+    security: list[Json] = [{"segmentKey": []}, *_WRITE_KEY]
+    paths: Json = {}
+    for path, kind in MESSAGE_PATHS.items():
+        is_short = not path.endswith(kind)
+        paths[path] = {
+            "post": _operation(
+                "Segment",
+                f"segment{kind.capitalize()}{'InBrowsers' * is_short}",
+                f"{kind}, as browsers send it" if is_short else kind,
+                f"As {SEGMENT_PATH}/{kind}." if is_short else texts.get(kind, stored),
+                security=security,
+                body=("SegmentMessage", _SEGMENT_EXAMPLES[kind], size),
+                answer=answer,
+                problems=problems,
+            )
+        }
+    messages = [{"type": kind, **message} for kind, message in _SEGMENT_EXAMPLES.items()]
+    for path in BATCH_PATHS:
+        name = path.removeprefix(f"{SEGMENT_PATH}/")
+        paths[path] = {
+            "post": _operation(
+                "Segment",
+                f"segment{name.capitalize()}",
+                "Messages of any type",
+                "Each with its type. A wrong one is refused alone, and listed for admins."
+                if path == BATCH_PATHS[0]
+                else f"As {BATCH_PATHS[0]}.",
+                security=security,
+                body=(
+                    "SegmentBatch",
+                    {"batch": messages, "sentAt": _MORNING},
+                    f"At most {MESSAGES_MAX} messages and {BATCH_BYTES_MAX // 1024} KiB, inflated. {size}",
+                ),
+                answer=answer,
+                problems=(*problems, "invalid_batch", "too_many_messages"),
+            )
+        }
+    paths[METRICS_PATH] = {
+        "post": _operation(
+            "Segment", "segmentMetrics", "Metrics of the browser's SDK", "Taken and dropped.",
+            security=[], answer=answer, problems=("method_not_allowed", "internal_error"),
+        )
+    }  # fmt: skip
+    sending = {"apiKey": "wk_…", "apiHost": f"identity.shop.example{SEGMENT_PATH}", "protocol": "https"}
+    paths[SETTINGS_PATH] = {
+        "get": _operation(
+            "Segment",
+            "segmentSettings",
+            "What the browser's SDK asks before it starts",
+            "It is told to send to the host that it asked; by https if its page came so, or X-Forwarded-Proto says so.",
+            security=[],
+            parameters=[_parameter("write_key", "path", "The channel's write key.")],
+            answer=(
+                "SegmentSettings",
+                "The settings",
+                {"integrations": {"Segment.io": sending}, "plan": {}, "metrics": {"sampleRate": 0}},
+            ),
+            problems=("not_found", "unknown_key", "origin_not_allowed", *_ALWAYS),
+        )
+    }
+    return paths
+
+
+def _segment_schemas() -> Json:
+    fields = {field.name: field.limit for field in FIELDS}
+    held: dict[str, list[str]] = {}
+    for spelling, name in SPELLINGS[Dialect.TRAITS].items():
+        top, _, leaf = spelling.partition(".")
+        held.setdefault(top, []).append(f"{leaf + ' of a map h' if leaf else 'H'}eld as {name}: {fields[name]}.")
+    customer = f'The customer; up to {CUSTOMER_ID_CHARACTERS_MAX} characters. Null and "" are nobody.'
+    visitor = f'The visitor; up to {VISITOR_ID_CHARACTERS_MAX} characters. Null and "" are nobody.'
+    time = {"$ref": "#/components/schemas/Time"}
+    identifier: Json = {"type": ["string", "integer", "null"]}
+    return {
+        "SegmentMessage": {
+            "type": "object",
+            "description": "A message of the Segment specification. Members that are not named here are passed over.",
+            "properties": {
+                "type": {"enum": list(MESSAGE_TYPES), "description": "In a batch; elsewhere the address tells it."},
+                "messageId": _text(f"Tells retries from new messages; up to {EVENT_ID_CHARACTERS_MAX} characters."),
+                "anonymousId": {**identifier, "description": visitor},
+                "userId": {**identifier, "description": customer},
+                "previousId": {**identifier, "description": "Of alias: as whom the customer was known until now."},
+                "groupId": {**identifier, "description": "Of group, required."},
+                "event": _text("Of track, required: the name of the event."),
+                "name": _text("Of page and screen."),
+                "category": _text("Of page and screen; kept as a property."),
+                "properties": {"type": ["object", "null"], "description": "Of track, page and screen."},
+                "traits": _ref("SegmentTraits"),
+                "context": {
+                    "type": "object",
+                    "description": "Kept are url, title and referrer of its page, and the name of its library. Of "
+                    "identify its traits are read, under those of the message.",
+                },
+                "timestamp": {**time, "description": "When it happened; default: on arrival."},
+                "originalTimestamp": {**time, "description": "The same; goes before timestamp."},
+                "sentAt": {**time, "description": "The sender's clock as it sent this; takes its error out."},
+                "writeKey": _text("The channel's write key, unless a header brings it."),
+            },
+        },
+        "SegmentTraits": {
+            "type": ["object", "null"],
+            "description": "Null and empty values are passed over; id, userId and anonymousId are no fields. Any other "
+            f"name: {' '.join(held.pop('<name>')).lower()}",
+            "properties": {top: {"description": " ".join(texts)} for top, texts in held.items()},
+            "additionalProperties": True,
+        },
+        "SegmentBatch": {
+            "type": "object",
+            "required": ["batch"],
+            "properties": {
+                "batch": {"type": "array", "items": _ref("SegmentMessage"), "maxItems": MESSAGES_MAX},
+                "sentAt": {**time, "description": "Of the messages that do not tell it themselves."},
+                "writeKey": _text("The channel's write key, unless a header brings it."),
+            },
+        },
+        "SegmentSettings": {
+            "type": "object",
+            "required": ["integrations", "plan", "metrics"],
+            "properties": {
+                "integrations": {"type": "object", "description": "Segment.io: where to send, and the write key."},
+                "plan": {"type": "object"},
+                "metrics": {"type": "object", "description": "None are wanted."},
+            },
+        },
+        "Success": {"type": "object", "required": ["success"], "properties": {"success": {"const": True}}},
     }
 
 
@@ -361,6 +635,120 @@ def _lookup_paths() -> Json:
     }
 
 
+def _footprint_paths() -> Json:
+    event = FootprintEvent(
+        record_id=_ID,
+        type="purchase",
+        label=None,
+        occurred_at=_MORNING,
+        received_at=_MORNING,
+        visitor_id="visitor-1",
+        customer_id="42",
+        contested=False,
+        event_id="e-1",
+        channel_id=_CHANNEL,
+        props=msgspec.Raw(b'{"transaction_id":"o-1","revenue":490}'),
+        remarks=[],
+        order_id="o-1",
+        revenue=490,
+        currency="TWD",
+    )
+    shown = msgspec.json.decode(msgspec.json.encode(FootprintPage([event], None)))  # the props are raw
+    summary = FootprintSummary(
+        customer_id="42",
+        first_seen=_MORNING,
+        last_seen=_MORNING,
+        events=1,
+        types={"purchase": 1},
+        sessions=1,
+        visitors=1,
+        orders=1,
+        revenue=[Revenue("TWD", 490, 1)],
+    )
+    security = [{"secretKey": [str(Scope.PROFILES_READ)]}]
+    filters = [
+        _parameter("type", "query", "Only of this type; may be given again, or be a list with commas."),
+        _parameter("from", "query", "Happened at this time or later: RFC 3339 or epoch milliseconds."),
+        _parameter("to", "query", "Happened before this time: RFC 3339 or epoch milliseconds."),
+        _filter("limit", Reason),
+        _filter("cursor", Reason),
+    ]
+    paged = (*_SECRET, *_QUERY, "invalid_from", "invalid_to", "invalid_type")
+    newest = "What was done, by the time it happened, the newest first. "
+    whose = (
+        "Whose it is follows from the identifications, now: what a visitor did from one identification to the next, "
+        "what it did before the first one, and after a sign-out if the same customer comes back. "
+    )
+    kept = "What is past the workspace's footprint_days is not shown."
+
+    def page(name: str, summary: str, text: str, parameters: list[Json], problems: tuple[str, ...]) -> Json:
+        return {
+            "get": _operation(
+                "Footprint",
+                name,
+                summary,
+                text,
+                security=security,
+                parameters=[*parameters, *filters],
+                answer=("FootprintPage", "One page", shown),
+                paged=True,
+                problems=(*paged, *problems),
+            )
+        }
+
+    def total(name: str, summary_line: str, place: str, problems: tuple[str, ...]) -> Json:
+        return {
+            "get": _operation(
+                "Footprint",
+                name,
+                summary_line,
+                f"Over everything that is shown of it. {kept}",
+                security=security,
+                parameters=[_customer_id(place)],
+                answer=("FootprintSummary", "The summary", summary),
+                problems=(*_SECRET, "customer_not_found", "query_too_slow", *problems),
+            )
+        }
+
+    either = [
+        {**_customer_id("query"), "required": False},
+        {**_visitor_id("query"), "required": False},
+    ]
+    return {
+        "/api/v1/customers/{customer_id}/footprint": page(
+            "findFootprint",
+            "What a customer did, on all devices",
+            f"{newest}{whose}Also what named the customer without any visitor. {kept}",
+            [_customer_id("path")],
+            ("customer_not_found", "not_found"),
+        ),
+        "/api/v1/customers/{customer_id}/footprint/summary": total(
+            "sumFootprint", "What a customer's footprint comes to", "path", ("not_found",)
+        ),
+        "/api/v1/visitors/{visitor_id}/footprint": page(
+            "findFootprintOfVisitor",
+            "What a visitor did",
+            f"{newest}customer_id is whose it is. {whose}Between two different customers it is contested, and "
+            f"nobody's. {kept}",
+            [_visitor_id("path")],
+            ("visitor_not_found", "not_found"),
+        ),
+        "/api/v1/footprint": page(
+            "findFootprintByQuery",
+            "The footprint of an id that does not fit a path",
+            "The same, of a customer or of a visitor: one of the two is to be named.",
+            either,
+            ("customer_not_found", "visitor_not_found", "missing_subject"),
+        ),
+        "/api/v1/footprint/summary": total(
+            "sumFootprintByQuery",
+            "The summary of a customer whose id does not fit a path",
+            "query",
+            ("missing_customer_id", "unknown_parameter", "invalid_query", "query_too_long"),
+        ),
+    }
+
+
 def _ledger_paths() -> Json:
     merge = MergeView(
         merge_id=_ID,
@@ -398,6 +786,7 @@ def _ledger_paths() -> Json:
         customer_id="undefined",
         channel_id=_CHANNEL,
         fields=["display_name"],
+        faults=[],
         occurred_at=_MORNING,
         received_at=_MORNING,
     )
@@ -445,6 +834,30 @@ def _ledger_paths() -> Json:
     }  # fmt: skip
 
 
+def _workspace_paths() -> Json:
+    workspace = WorkspaceView(slug="main", spread=1, footprint_days=395, blocked_customer_ids=None, created_at=_MORNING)
+    return {
+        "/api/v1/admin/workspace": {
+            "get": _admin(
+                "findWorkspace",
+                "The workspace itself",
+                "blocked_customer_ids null: the list that comes with the service.",
+                answer=("WorkspaceView", "The workspace", workspace),
+                problems=(),
+            ),
+            "patch": _admin(
+                "changeWorkspace",
+                "Change the workspace",
+                "What is left out stays. The change counts at once, in every worker. Fewer footprint_days hide what is "
+                "past them at once; more do not bring it back, nor keep longer what has arrived.",
+                body=("WorkspaceChange", {"footprint_days": 90}, "At least what is to be changed."),
+                answer=("WorkspaceView", "The workspace", msgspec.structs.replace(workspace, footprint_days=90)),
+                problems=(*_BODY, "invalid_body", "invalid_footprint_days", "invalid_blocked_customer_ids"),
+            ),
+        }
+    }
+
+
 def _channel_paths() -> Json:
     channel = ChannelView(
         channel_id=_CHANNEL,
@@ -453,11 +866,14 @@ def _channel_paths() -> Json:
         website_tracking=True,
         origins=["https://shop.example"],
         on_sign_out="forget",
+        signed_identity="required",
+        identity_keys=[IdentityKey(key_id_of(_CHANNEL), Algorithm.ES256, _PUBLIC_KEY)],
         created_at=_MORNING,
         revoked_at=None,
     )
     one = ("ChannelView", "The channel", channel)
     values = (*_BODY, *_NAMED, "invalid_origins")
+    signed = ("invalid_signed_identity", "invalid_identity_keys")
     return {
         "/api/v1/admin/channels": {
             "get": _admin(
@@ -491,11 +907,13 @@ def _channel_paths() -> Json:
             "patch": _admin(
                 "changeChannel",
                 "Change a channel",
-                "What is left out stays. The change counts at once, in every worker.",
+                "What is left out stays. The change counts at once, in every worker. An identity key is "
+                '{"kid", "public_key"} with the PEM of a public P-256 key, or a JWK with its kid; a kid that is a UUID '
+                "stands for the id of an API key of Croct's.",
                 parameters=[_uuid("channel_id")],
                 body=("ChannelChange", {"website_tracking": False}, "At least what is to be changed."),
                 answer=one,
-                problems=(*values, "channel_not_found", "channel_revoked"),
+                problems=(*values, *signed, "channel_not_found", "channel_revoked"),
             ),
             "delete": _admin(
                 "revokeChannel",
@@ -730,9 +1148,13 @@ def _schemas() -> Json:
         for name, member in schema.get("properties", {}).items():
             _specify(name, member)
     # Where the structs say less than is promised.
+    schemas["FootprintEvent"]["properties"]["props"] = {"type": "object", "description": "As they were taken."}
+    schemas["WorkspaceChange"]["properties"]["footprint_days"] |= {"minimum": 1, "maximum": FOOTPRINT_DAYS_MAX}
     schemas["RefusalPage"]["properties"]["counts"]["propertyNames"] = _ref("Refusal")
     schemas["EventResult"]["properties"]["status"] = {"enum": ["accepted", "rejected"], "type": "string"}
     schemas["ChannelView"]["properties"]["on_sign_out"] = _ref("OnSignOut")
+    schemas["ChannelView"]["properties"]["signed_identity"] = _ref("SignedIdentity")
+    schemas["ChannelChange"]["properties"]["identity_keys"] |= {"maxItems": IDENTITY_KEYS_MAX}
     for name in ("KeyView", "CreatedKeyView"):
         schemas[name]["properties"]["scopes"] = {"type": "array", "items": _ref("Scope")}
     for name in ("NewChannel", "ChannelChange", "NewKey"):
@@ -746,7 +1168,7 @@ def _schemas() -> Json:
             "enum": [str(value) for value in kind],
             "description": "\n".join(f"{value}: {hint}" for value, hint in hints.items()),
         }
-    schemas |= _sent_schemas() | _small_schemas()
+    schemas |= _sent_schemas() | _segment_schemas() | _small_schemas()
     return dict(sorted(schemas.items()))
 
 
@@ -800,11 +1222,12 @@ def _sent_schemas() -> Json:
         "type": "object",
         "required": ["type", "path"],
         "properties": {
-            "type": {"enum": ["set", "unset"]},
+            "type": {"enum": list(OPERATIONS)},
             "path": _text(
-                f"For example firstName, address.city, custom.points; up to {PATH_CHARACTERS_MAX} characters."
+                "For example firstName, address.city, custom.points, interests[0], or . for the whole profile; "
+                f"up to {PATH_CHARACTERS_MAX} characters."
             ),
-            "value": {"description": "For set."},
+            "value": {"description": "Not for clear and unset; 1 if left out to increment or decrement."},
         },
     }
     operations = {"type": "array", "minItems": 1, "maxItems": OPERATIONS_MAX, "items": operation}
@@ -861,6 +1284,19 @@ def _sent_schemas() -> Json:
                     "description": "Of userProfileChanged: operations in order, all or none.",
                     "anyOf": [operations, {"type": "object", "properties": {"operations": operations}}],
                 },
+            },
+        },
+        "Beacon": {
+            "type": "object",
+            "description": "What Croct's SDK sends: one event, with its payload as the SDK makes it.",
+            "properties": {
+                "payload": {
+                    "type": "object",
+                    "description": "The type of the event, and its properties beside it.",
+                },
+                "context": {"type": "object", "description": "tabId tells events of two tabs apart."},
+                "originalTime": {"$ref": "#/components/schemas/Time", "description": "When it happened."},
+                "departureTime": {"$ref": "#/components/schemas/Time", "description": "When this attempt was made."},
             },
         },
         "Lookup": {

@@ -1,16 +1,16 @@
 """Pure: bytes become events. Never raises, whatever the bytes are."""
 
-import re
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
 import msgspec
 
+from identity.events.behaviour import Behaviour
+from identity.events.catalogue import CATALOGUE, read_behaviour
 from identity.events.identity import (
     Event,
     Identify,
-    PatchOperation,
     ProfileChange,
     Sender,
     SignIn,
@@ -23,13 +23,12 @@ from identity.tolerant import Members, read_array, read_object, read_value
 from identity.visitors import BLOCKED_IDS, read_customer_id, read_event_id, read_visitor_id
 from profiles.clock import event_time, read_time
 from profiles.fields import RULES_VERSION, SPELLINGS, Dialect
+from profiles.patches import OPERATIONS_MAX, PatchOperation, read_operation
 from profiles.remarks import Kind, Reading, Reason, cut, storable
 
 AUTHENTICATE_BYTES_MAX = 32 * 1024
 EVENTS_BYTES_MAX = 512 * 1024
 EVENTS_MAX = 500
-OPERATIONS_MAX = 100
-PATH_CHARACTERS_MAX = 200
 FIELD_NAMES_MAX = 50
 FIELD_NAME_CHARACTERS_MAX = 64
 EVENT_NAME_CHARACTERS_MAX = 64
@@ -40,7 +39,6 @@ IDENTIFY_NAMES = tuple(dict.fromkeys((*SPELLINGS[Dialect.AUTHENTICATE], *SPELLIN
 
 _NULL = b"null"
 _CUSTOMER_NAMES = ("customer_id", "customerId", "userId", "externalUserId")
-_PATH = re.compile(r"(\.|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*)", re.ASCII)
 
 
 class Push(msgspec.Struct, frozen=True):
@@ -126,24 +124,26 @@ def event_items(members: Members) -> list[msgspec.Raw] | None:
 
 
 def _read_event(item: bytes, sender: Sender, received_at: int, blocked: frozenset[str]) -> Event:
-    members = read_object(item)
-    if members is None:
-        return _unusable({}, sender, received_at, "")
+    return read_event(read_object(item) or {}, sender, received_at, blocked)
+
+
+def read_event(members: Members, sender: Sender, received_at: int, blocked: frozenset[str] = BLOCKED_IDS) -> Event:
+    """Return the event that these members are; without a type that is known, ``Unusable``."""
     kind = _value(members, "type")
     if kind is None:
         kind = _value(members, "event")
     name = kind if isinstance(kind, str) else ""
     if name == CLIDENTITY:
         return to_identify(read_push(members, blocked), sender, received_at)
-    if name not in _READERS:
+    if name not in _READERS and name not in CATALOGUE:
         return _unusable(members, sender, received_at, name)
     sent = _first(members, _CUSTOMER_NAMES)
     customer: str | Refusal | None = read_customer_id(sent, blocked)
-    if name in _MAY_NAME_NOBODY and customer in (Refusal.MISSING_CUSTOMER_ID, Refusal.BLOCKED_CUSTOMER_ID):
+    if name not in _MUST_NAME_SOMEBODY and customer in (Refusal.MISSING_CUSTOMER_ID, Refusal.BLOCKED_CUSTOMER_ID):
         customer = None  # a placeholder names nobody
     common = _envelope(members, sender, received_at, name, read_visitor_id(_value(members, "visitor_id")))
     common.update(customer=customer, sent_customer=_sent(sent))
-    return _READERS[name](members, common)
+    return _READERS[name](members, common) if name in _READERS else _behaviour(members, common)
 
 
 def _unusable(members: Members, sender: Sender, received_at: int, name: str) -> Event:
@@ -156,10 +156,24 @@ def _unusable(members: Members, sender: Sender, received_at: int, name: str) -> 
     )
 
 
+def _behaviour(members: Members, common: dict[str, Any]) -> Event:
+    reading = read_behaviour(common["name"], {name: read_value(raw) for name, raw in members.items()})
+    assert reading is not None
+    return Behaviour(
+        **common,
+        props=reading.props,
+        faults=reading.faults,
+        remarks=reading.remarks,
+        label=reading.label,
+        order=reading.order,
+        transaction_id=reading.transaction_id,
+    )
+
+
 def _sign_up(members: Members, common: dict[str, Any]) -> Event:
     profile = _value(members, "profile")
     profile = profile if isinstance(profile, dict) else {}
-    return SignUp(**common, profile=profile, fields=_names(profile))
+    return SignUp(**common, profile=profile, fields=field_names(profile))
 
 
 def _sign_in(_: Members, common: dict[str, Any]) -> Event:
@@ -182,12 +196,13 @@ _READERS = {
     "userSignedOut": _sign_out,
     "userProfileChanged": _profile_change,
 }
-_MAY_NAME_NOBODY = frozenset({"userSignedOut", "userProfileChanged"})
+_MUST_NAME_SOMEBODY = frozenset({"userSignedUp", "userSignedIn"})
 EVENT_NAMES = (CLIDENTITY, *_READERS)
+"""The identity events; those of behaviour stand in ``CATALOGUE``."""
 
 
 def read_patch(value: object) -> tuple[PatchOperation, ...] | Refusal:
-    """Return the operations of a patch, in order. One that cannot be carried out voids the whole patch.
+    """Return the operations of a patch, in order. One that no profile could take voids the whole patch.
 
     Takes ``{"operations": [{"type": "set", "path": "email", "value": …}, {"type": "unset", "path": "phone"}]}`` or
     the bare list.
@@ -197,33 +212,17 @@ def read_patch(value: object) -> tuple[PatchOperation, ...] | Refusal:
         return Refusal.INVALID_PATCH
     read: list[PatchOperation] = []
     for operation in operations:
-        if not isinstance(operation, dict):
+        step = read_operation(operation) if isinstance(operation, dict) else None
+        if step is None:
             return Refusal.INVALID_PATCH
-        kind, path = operation.get("type"), operation.get("path")
-        if kind not in ("set", "unset") or not isinstance(path, str) or len(path) > PATH_CHARACTERS_MAX:
-            return Refusal.INVALID_PATCH
-        if not _PATH.fullmatch(path) or (kind == "set" and "value" not in operation):
-            return Refusal.INVALID_PATCH
-        read.append(PatchOperation(kind, path, operation.get("value")))
+        read.append(step)
     return tuple(read)
 
 
 def _envelope(members: Members, sender: Sender, received_at: int, name: str, visitor_id: str | None) -> dict[str, Any]:
-    notes: list[Reading] = []
-    if visitor_id is None:
-        sent = _value(members, "visitor_id")
-        blank = sent is None or sent == ""
-        notes.append(
-            Reading("visitor_id", Kind.EMPTY, reason=Reason.MISSING_VISITOR_ID)
-            if blank
-            else Reading("visitor_id", Kind.FAULT, reason=Reason.MISSING_VISITOR_ID, raw=cut(sent))
-        )
-    occurred_at = None
+    sent = _value(members, "visitor_id") if visitor_id is None else None
     told = _value(members, "occurred_at")
-    if told is not None:
-        occurred_at = read_time(told)
-        if occurred_at is None:
-            notes.append(Reading("occurred_at", Kind.FAULT, reason=Reason.NOT_A_TIME, raw=cut(told)))
+    occurred_at = read_time(told) if told is not None else None
     return {
         "sender": sender,
         "name": name,
@@ -231,8 +230,23 @@ def _envelope(members: Members, sender: Sender, received_at: int, name: str, vis
         "occurred_at": event_time(occurred_at, read_time(_value(members, "sent_at")), received_at),
         "received_at": received_at,
         "event_id": read_event_id(_value(members, "event_id")),
-        "notes": tuple(notes),
+        "notes": envelope_notes(visitor_id, sent, occurred_at, told),
     }
+
+
+def envelope_notes(visitor_id: str | None, sent: object, occurred_at: int | None, told: object) -> tuple[Reading, ...]:
+    """Return the remarks on a visitor id and a time that are none; ``sent`` and ``told`` are what came as these."""
+    notes: list[Reading] = []
+    if visitor_id is None:
+        blank = sent is None or sent == ""
+        notes.append(
+            Reading("visitor_id", Kind.EMPTY, reason=Reason.MISSING_VISITOR_ID)
+            if blank
+            else Reading("visitor_id", Kind.FAULT, reason=Reason.MISSING_VISITOR_ID, raw=cut(sent))
+        )
+    if occurred_at is None and told is not None:
+        notes.append(Reading("occurred_at", Kind.FAULT, reason=Reason.NOT_A_TIME, raw=cut(told)))
+    return tuple(notes)
 
 
 def _value(members: Members, name: str) -> object:
@@ -253,5 +267,6 @@ def _sent(value: object) -> str | None:
     return None if value is None else cut(value)
 
 
-def _names(params: Mapping[str, object]) -> tuple[str, ...]:
+def field_names(params: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the names of the parameters as the list of the refused shows them."""
     return tuple(storable(str(name)[:FIELD_NAME_CHARACTERS_MAX]) for name in list(params)[:FIELD_NAMES_MAX])

@@ -15,7 +15,10 @@ class Refusal(StrEnum):
     MISSING_VISITOR_ID = "missing_visitor_id"
     INVALID_PATCH = "invalid_patch"
     NOT_CURRENT_CUSTOMER = "not_current_customer"
+    FAILED_PATCH = "failed_patch"
+    ALIAS_OF_CUSTOMER = "alias_of_customer"
     UNKNOWN_EVENT = "unknown_event"
+    INVALID_EVENT = "invalid_event"
 
 
 REFUSAL_HINTS: dict[Refusal, str] = {
@@ -23,12 +26,15 @@ REFUSAL_HINTS: dict[Refusal, str] = {
     Refusal.MISSING_CUSTOMER_ID: "Send the member's own id as customer_id (customerId); without one it is nobody.",
     Refusal.INVALID_CUSTOMER_ID: "Send customer_id as a text of 1 to 254 characters without control characters.",
     Refusal.BLOCKED_CUSTOMER_ID: "This customer_id is a placeholder that stands for nobody: send the member's own id.",
-    Refusal.UNVERIFIED_IDENTITY: "This channel takes signed identities only: send a valid identity_token.",
+    Refusal.UNVERIFIED_IDENTITY: "This channel takes signed identities only: send a token signed for this customer.",
     Refusal.ERASED_CUSTOMER: "This customer was erased; nothing about the person is taken any more.",
     Refusal.MISSING_VISITOR_ID: "This event acts on a visitor: send a visitor_id.",
-    Refusal.INVALID_PATCH: "The patch was not applied: each operation needs a type of set or unset, and a path.",
+    Refusal.INVALID_PATCH: "The patch was not applied: each operation needs a known type, a path, and a fitting value.",
     Refusal.NOT_CURRENT_CUSTOMER: "The event names someone other than the visitor's current customer; nothing changed.",
+    Refusal.FAILED_PATCH: "One operation does not fit what is held (no list, number or map there): none was applied.",
+    Refusal.ALIAS_OF_CUSTOMER: "Both ids of the alias are customers; an event never makes two customers one.",
     Refusal.UNKNOWN_EVENT: "No event has this type; see the list of events.",
+    Refusal.INVALID_EVENT: "The event breaks the rules of its type: mend what its faults name.",
 }
 
 FROM_INPUT_ALONE = frozenset(
@@ -39,6 +45,7 @@ FROM_INPUT_ALONE = frozenset(
         Refusal.MISSING_VISITOR_ID,
         Refusal.INVALID_PATCH,
         Refusal.UNKNOWN_EVENT,
+        Refusal.INVALID_EVENT,
     }
 )
 """Refusals that a public caller may be told: they follow from what was sent and give away nothing that is held."""

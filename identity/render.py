@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from identity.admin.ledger import MergePage, RefusalPage
-from identity.administration import ChannelView, KeyView
+from identity.administration import ChannelView, KeyView, WorkspaceView
 from identity.refusals import REFUSAL_HINTS
 from identity.verify import EXPLANATIONS, Difference, Found, Report, summary
 from identity.visitor_routes import IdentificationView, VisitorPage
@@ -155,14 +155,40 @@ def refusals(page: RefusalPage) -> str:
     return "\n\n".join(parts)
 
 
+def workspaces(views: Sequence[WorkspaceView]) -> str:
+    """Return workspaces, one a line."""
+    head = ("WORKSPACE", "SPREAD", "FOOTPRINT DAYS", "BLOCKED CUSTOMER IDS", "CREATED AT")
+    rows = [(v.slug, v.spread, v.footprint_days, _blocked(v), v.created_at) for v in views]
+    return table(head, rows) if rows else "There is no workspace. The first identity serve makes one."
+
+
+def _blocked(view: WorkspaceView) -> object:
+    return "as they come with the service" if view.blocked_customer_ids is None else view.blocked_customer_ids
+
+
 def channels(views: Sequence[ChannelView]) -> str:
     """Return channels, one a line."""
-    head = ("CHANNEL", "NAME", "WRITE KEY", "TRACKING", "ON SIGN-OUT", "ORIGINS", "CREATED AT", "REVOKED AT")
+    head = ("CHANNEL", "NAME", "WRITE KEY", "TRACKING", "ON SIGN-OUT", "SIGNED", "ORIGINS", "CREATED AT", "REVOKED AT")
     rows = [
-        (v.channel_id, v.name, v.write_key, v.website_tracking, v.on_sign_out, v.origins, v.created_at, v.revoked_at)
+        (
+            v.channel_id,
+            v.name,
+            v.write_key,
+            v.website_tracking,
+            v.on_sign_out,
+            _signed(v),
+            v.origins,
+            v.created_at,
+            v.revoked_at,
+        )
         for v in views
     ]
     return table(head, rows) if rows else "There is no channel. Make one: identity channel create --name Website"
+
+
+def _signed(view: ChannelView) -> str:
+    number = len(view.identity_keys)
+    return f"{view.signed_identity} ({number} key{'s' * (number > 1)})" if number else view.signed_identity
 
 
 def keys(views: Sequence[KeyView]) -> str:

@@ -9,20 +9,25 @@ from enum import StrEnum
 
 import msgspec
 
+from identity.events.behaviour import Behaviour
 from identity.events.identity import (
+    Alias,
     Event,
     Identify,
     OnSignOut,
-    PatchOperation,
     ProfileChange,
+    SignedIdentity,
     SignIn,
     SignOut,
     SignUp,
+    TraitsChange,
     Unusable,
 )
 from identity.refusals import Refusal
 from profiles import fields as field_table
 from profiles import merge as merging
+from profiles.fields import Dialect
+from profiles.patches import PatchFailed, apply_patch
 from profiles.placement import bucket_of
 from profiles.profile import HeldField, Merge, Policy, Profile
 from profiles.remarks import Decision, Reading
@@ -91,6 +96,23 @@ class Pair(msgspec.Struct, frozen=True):
     is_current: bool
 
 
+class Record(msgspec.Struct, frozen=True):
+    """A behaviour event that is stored."""
+
+    record_id: str
+    event: Behaviour
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether the event names a customer and no visitor."""
+        return self.event.visitor_id is None
+
+    @property
+    def subject(self) -> str:
+        """The visitor or, of a direct event, the customer."""
+        return self.event.visitor_id if self.event.visitor_id is not None else str(self.event.customer)
+
+
 class Held(msgspec.Struct, frozen=True):
     """What is held of everything a batch touches. Absent keys are held by nobody.
 
@@ -101,6 +123,7 @@ class Held(msgspec.Struct, frozen=True):
     visitors: Mapping[Key, Visitor] = {}
     histories: Mapping[Key, Sequence[Fact]] = {}
     seen: frozenset[Key] = frozenset()
+    purchases: frozenset[Key] = frozenset()
 
 
 class Missing(msgspec.Struct, frozen=True):
@@ -138,21 +161,29 @@ class Changes(msgspec.Struct):
     pairs: dict[tuple[int, str, str], Pair]
     seen: dict[Key, int]
     refused: list[Refused]
+    records: list[Record]
+    purchases: dict[Key, Record]
 
     @property
     def writes_nothing(self) -> bool:
         """Whether there is nothing to save."""
-        return not (self.merges or self.facts or self.seen or self.refused)
+        return not (self.merges or self.facts or self.seen or self.refused or self.records)
 
 
 def customers_named(events: Iterable[Event]) -> set[Key]:
-    """Return the keys of the customers that the events name."""
-    return {(e.sender.workspace_id, str(e.customer)) for e in events if _names(e, e.customer)}
+    """Return the keys of the customers that must be known to decide the events, as far as these name them."""
+    deciding = [event for event in events if not isinstance(event, Behaviour)]
+    named = {(e.sender.workspace_id, str(e.customer)) for e in deciding if _names(e, e.customer)}
+    return named | {(e.sender.workspace_id, str(e.visitor_id)) for e in deciding if isinstance(e, Alias)}
 
 
 def visitors_named(events: Iterable[Event]) -> set[Key]:
-    """Return the keys of the visitors that the events name."""
-    return {(e.sender.workspace_id, e.visitor_id) for e in events if e.visitor_id is not None}
+    """Return the keys of the visitors that must be known to decide the events."""
+    return {
+        (e.sender.workspace_id, e.visitor_id)
+        for e in events
+        if e.visitor_id is not None and not isinstance(e, Behaviour)
+    }
 
 
 def _names(event: Event, customer_id: str | Refusal | None) -> bool:
@@ -166,13 +197,20 @@ def seen_key(event: Event) -> Key | None:
     return event.sender.workspace_id, f"{event.sender.channel_id or event.sender.source}:{event.event_id}"
 
 
+def purchase_key(event: Event) -> Key | None:
+    """Return what a transaction is known by, whoever tells it; None if the event tells none."""
+    if not isinstance(event, Behaviour) or event.transaction_id is None:
+        return None
+    return event.sender.workspace_id, event.transaction_id
+
+
 def missing(events: Sequence[Event], held: Held) -> Missing:
     """Return what ``decide`` needs besides: customers whom a visitor leaves, and histories for late events."""
     customers: set[Key] = set()
     histories: set[Key] = set()
     latest: dict[Key, int] = {}
     for event in events:
-        if event.visitor_id is None:
+        if event.visitor_id is None or isinstance(event, Behaviour):
             continue
         key = (event.sender.workspace_id, event.visitor_id)
         visitor = held.visitors.get(key)
@@ -186,21 +224,23 @@ def missing(events: Sequence[Event], held: Held) -> Missing:
 
 
 def read_fields(event: Event) -> tuple[Reading, ...]:
-    """Return the readings of everything the event wants merged, remarks on its envelope first."""
+    """Return the readings of everything the event wants merged, remarks on its envelope first.
+
+    A patch is read as that of a profile of which nothing is held.
+    """
     match event:
         case Identify():
-            return (*event.notes, *field_table.read_identify(event.params))
+            is_traits = event.dialect is Dialect.TRAITS
+            read = field_table.read_traits if is_traits else field_table.read_identify
+            return (*event.notes, *read(event.params))
+        case TraitsChange():
+            return (*event.notes, *field_table.read_traits(event.traits))
         case SignUp():
             return (*event.notes, *field_table.read_profile(event.profile))
         case ProfileChange(patch=tuple() as operations):
-            return (*event.notes, *(reading for operation in operations for reading in _read_operation(operation)))
+            readings = apply_patch({}, operations)
+            return event.notes if isinstance(readings, PatchFailed) else (*event.notes, *readings)
     return event.notes
-
-
-def _read_operation(operation: PatchOperation) -> tuple[Reading, ...]:
-    if operation.type == "set":
-        return field_table.read_profile_path(operation.path, operation.value)
-    return field_table.removal_for_path(operation.path)
 
 
 def find_refusal(event: Event) -> Refusal | None:
@@ -209,15 +249,48 @@ def find_refusal(event: Event) -> Refusal | None:
         return Refusal.TRACKING_DISABLED
     if isinstance(event, Unusable):
         return event.refusal
+    if isinstance(event, Behaviour):
+        return _find_refusal_of_behaviour(event)
     if isinstance(event.customer, Refusal):
         return event.customer
     if event.customer is None and isinstance(event, Identify | SignUp | SignIn):
         return Refusal.MISSING_CUSTOMER_ID
-    if event.visitor_id is None and isinstance(event, SignOut | ProfileChange):
+    if _is_disproved(event):
+        return Refusal.UNVERIFIED_IDENTITY
+    if event.visitor_id is None and isinstance(event, SignOut | ProfileChange | TraitsChange | Alias):
         return Refusal.MISSING_VISITOR_ID
     if isinstance(event, ProfileChange) and isinstance(event.patch, Refusal):
         return event.patch
     return None
+
+
+def _find_refusal_of_behaviour(event: Behaviour) -> Refusal | None:
+    if event.faults:
+        return Refusal.INVALID_EVENT
+    if event.visitor_id is not None:
+        return None
+    if isinstance(event.customer, Refusal):
+        return event.customer
+    if _is_disproved(event):
+        return Refusal.UNVERIFIED_IDENTITY
+    return Refusal.MISSING_VISITOR_ID if event.customer is None else None
+
+
+def is_unproven(event: Event) -> bool:
+    """Return whether the event's word alone says that this is somebody's: no signed token vouches for it.
+
+    What acts on whoever the visitor is (a sign-out, a patch, what a visitor does) says so of nobody.
+    """
+    is_word = isinstance(event, Identify | SignUp | SignIn) or (
+        isinstance(event, Behaviour) and event.visitor_id is None
+    )
+    return is_word and isinstance(event.customer, str) and event.verified_customer != event.customer
+
+
+def _is_disproved(event: Event) -> bool:
+    # A token that vouches for someone else is worse than none.
+    is_required = event.sender.signed_identity is SignedIdentity.REQUIRED or event.verified_customer is not None
+    return is_required and is_unproven(event)
 
 
 def is_unchanged(event: Identify, profile_digest: str | None, visitor_customer_id: str | None) -> bool:
@@ -284,13 +357,14 @@ class _Batch:
         self.held = held
         self.new_id = new_id
         self.histories: dict[Key, list[Fact]] = {key: list(facts) for key, facts in held.histories.items()}
-        self.changes = Changes([], {}, {}, [], [], {}, {}, [])
+        self.changes = Changes([], {}, {}, [], [], {}, {}, [], [], {})
         self.merges: list[Merge] = []
         self.facts: list[Fact] = []
+        self.has_recorded = False
 
     def run(self, events: Sequence[Event]) -> Changes:
         for event in events:
-            self.merges, self.facts = [], []
+            self.merges, self.facts, self.has_recorded = [], [], False
             self.changes.outcomes.append(self.outcome_of(event))
         return self.changes
 
@@ -306,7 +380,7 @@ class _Batch:
             bucket = bucket_of(sender.workspace_id, sender.spread, sender.channel_id or NO_CHANNEL)
             self.changes.refused.append(Refused(self.new_id(bucket, event.received_at), event, reason))
             return Outcome(refusal=reason)
-        unchanged = not self.merges and not self.facts
+        unchanged = not self.merges and not self.facts and not self.has_recorded
         # Also if it changed nothing: sent again after something else did, it would.
         if seen:
             self.changes.seen[seen] = event.received_at
@@ -318,11 +392,15 @@ class _Batch:
                 self.identify(event)
             case SignUp():
                 self.merge(event, str(event.customer), read_fields(event), Policy.CREATE_ONLY)
+            case Behaviour():
+                self.record(event)
+            case Alias():
+                return self.alias(event)
             case SignIn():
                 self.sign_in(event)
             case SignOut():
                 self.sign_out(event)
-            case ProfileChange():
+            case ProfileChange() | TraitsChange():
                 return self.change_profile(event)
         return None
 
@@ -341,10 +419,33 @@ class _Batch:
     def sign_in(self, event: SignIn) -> None:
         customer_id = str(event.customer)
         visitor = self.visitor(event) if event.visitor_id is not None else None
+        if event.only_first and (visitor is None or visitor.since is not None):
+            return
         fact = self.identification(event, visitor, customer_id) if visitor else None
         self.merge(event, customer_id, read_fields(event), Policy.OVERWRITE, links=fact is not None)
         if visitor and fact:
             self.link(event, visitor, fact)
+
+    def alias(self, event: Alias) -> Refusal | None:
+        if event.visitor_id == event.customer:
+            return None
+        if self.customer(event, str(event.visitor_id)) is not None:
+            return Refusal.ALIAS_OF_CUSTOMER
+        self.sign_in(event)
+        return None
+
+    def record(self, event: Behaviour) -> None:
+        purchase = purchase_key(event)
+        if purchase and (purchase in self.held.purchases or purchase in self.changes.purchases):
+            return
+        sender = event.sender
+        subject = event.visitor_id if event.visitor_id is not None else str(event.customer)
+        bucket = bucket_of(sender.workspace_id, sender.spread, subject)
+        record = Record(self.new_id(bucket, event.received_at), event)
+        self.changes.records.append(record)
+        self.has_recorded = True
+        if purchase:
+            self.changes.purchases[purchase] = record
 
     def sign_out(self, event: SignOut) -> None:
         visitor = self.visitor(event)
@@ -362,12 +463,20 @@ class _Batch:
         else:
             self.keep(event, fact)
 
-    def change_profile(self, event: ProfileChange) -> Refusal | None:
+    def change_profile(self, event: ProfileChange | TraitsChange) -> Refusal | None:
         visitor = self.visitor(event)
         # A late patch was meant for whose the visitor was then; nobody else's profile may get it.
         if self.belongs_to(event, visitor) != visitor.customer_id or event.customer not in (None, visitor.customer_id):
             return Refusal.NOT_CURRENT_CUSTOMER
-        readings = read_fields(event)
+        if isinstance(event, TraitsChange):
+            readings = read_fields(event)
+        else:
+            customer = self.customer(event, visitor.customer_id) if visitor.customer_id is not None else None
+            assert not isinstance(event.patch, Refusal)
+            patched = apply_patch(customer.fields if customer else visitor.anonymous, event.patch)
+            if isinstance(patched, PatchFailed):
+                return Refusal.FAILED_PATCH
+            readings = (*event.notes, *patched)
         if visitor.customer_id is not None:
             self.merge(event, visitor.customer_id, readings, Policy.OVERWRITE)
             return None

@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import msgspec
 
-from identity.channels import Channel, Channels
-from identity.events.identity import Event, Sender
+from identity.channels import Channels
+from identity.events.behaviour import FAULT_HINTS, Behaviour, EventFault
+from identity.events.identity import Event, Sender, SignedIdentity
+from identity.gate import Gate, blocked_ids
 from identity.intake import Faulty, Intake
 from identity.parse import (
     AUTHENTICATE_BYTES_MAX,
@@ -22,20 +24,18 @@ from identity.parse import (
 from identity.refusals import FROM_INPUT_ALONE, REFUSAL_HINTS, Refusal
 from identity.resolve import Outcome, find_refusal, read_fields
 from identity.tolerant import Members, read_object
-from identity.visitors import BLOCKED_IDS
 from profiles import merge as merging
-from profiles.access import Access, Scope, SecretKey, Workspace
+from profiles.access import Access, Scope, SecretKey
 from profiles.cache import Cache
 from profiles.database import Unavailable
-from profiles.http import JSON_TYPE, NO_STORE, HeaderPairs, Problem, Request, Response, json_response, log_fault
+from profiles.http import Problem, Request, Response, json_response, log_fault
 from profiles.profile import Policy
 from profiles.views import DecisionView, decision_view, read_bearer
 
 OK = b'{"status":"ok"}'
-PREFLIGHT_SECONDS = 7200
 SNAPSHOTS_MAX = 3
 """Times a request is looked at anew because channels or keys changed meanwhile."""
-_ALLOWED_HEADERS = b"content-type, x-write-key"
+_OK = Response(200, OK)
 
 
 class EventError(msgspec.Struct, frozen=True):
@@ -54,12 +54,18 @@ class EventResult(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Validation(msgspec.Struct, frozen=True):
-    """What validation says of one event. ``preview`` tells what the live call would decide, to holders of a secret."""
+    """What validation says of one event.
+
+    Of a behaviour event, ``errors`` refuse it and ``left_out`` are the values that it loses. ``preview`` tells what the
+    live call would decide, to holders of a secret.
+    """
 
     accepted: bool
     refusal: Refusal | None
     hint: str | None
     fields: list[DecisionView]
+    errors: tuple[EventError, ...] = ()
+    left_out: tuple[EventError, ...] = ()
     preview: "Preview | None" = None
 
 
@@ -86,7 +92,7 @@ _ACCEPTED = EventResult("accepted")
 _FAULTY = EventResult("rejected", (EventError("", "internal_error", "A fault of ours; it has been logged."),))
 _REJECTED = {
     reason: EventResult("rejected", (EventError(_PATHS[reason], reason, REFUSAL_HINTS[reason]),))
-    for reason in FROM_INPUT_ALONE
+    for reason in FROM_INPUT_ALONE - {Refusal.INVALID_EVENT}
 }
 
 
@@ -94,18 +100,23 @@ class EventRoutes:
     """The public endpoints. ``clock`` gives milliseconds since 1970."""
 
     def __init__(
-        self, intake: Intake, cache: Cache, access: Access, channels: Channels, clock: Callable[[], int]
+        self,
+        intake: Intake,
+        cache: Cache,
+        access: Access,
+        channels: Channels,
+        gate: Gate,
+        clock: Callable[[], int],
     ) -> None:
         self._intake = intake
         self._cache = cache
+        self._gate = gate
         self._access = access
         self._channels = channels
         self._clock = clock
 
     async def authenticate(self, request: Request) -> Response:
         """``POST /api/v1/authenticate``: the same bytes whatever was made of it."""
-        if request.method == "OPTIONS":
-            return self._preflight(request)
         members = await _object(request, AUTHENTICATE_BYTES_MAX)
         write_key = _write_key(request, members)
         channel, push, known = None, None, False
@@ -114,7 +125,7 @@ class EventRoutes:
             channel = self._channels.find(write_key)
             known, push = False, None
             if channel is not None and channel.website_tracking:
-                push = read_push(members, self._blocked(channel))
+                push = read_push(members, self._gate.blocked(channel))
             if channel is not None and push is not None and not isinstance(push.customer, Refusal):
                 known, generation = await self._intake.knows(
                     channel.sender, push.visitor_id, push.customer, push.digest
@@ -127,46 +138,39 @@ class EventRoutes:
                 break
         else:
             raise Unavailable("channels and keys change too fast")
-        headers = self._admit(channel, request)
-        # An event id must be remembered even where nothing changes, or a retry of it would win over a later push.
-        if known and "event_id" not in members:
-            return Response(200, OK, headers)
-        assert channel is not None
+        channel = self._gate.admit(channel, request)
+        # An event id must be remembered even where nothing changes, or a retry of it would win over a later push; and
+        # what is refused must be listed, even where it would change nothing.
+        is_refused = channel.sender.signed_identity is SignedIdentity.REQUIRED
+        if known and not is_refused and "event_id" not in members:
+            return _OK
         if push is None:
-            push = read_push(members, self._blocked(channel))
+            push = read_push(members, self._gate.blocked(channel))
         await self._intake.submit([to_identify(push, channel.sender, self._clock())])[0]
-        return Response(200, OK, headers)
+        return _OK
 
     async def events(self, request: Request) -> Response:
         """``POST /api/v1/events``: one result per event, in order."""
-        if request.method == "OPTIONS":
-            return self._preflight(request)
         members = await _object(request, EVENTS_BYTES_MAX)
-        channel = await self._channel(_write_key(request, members))
-        headers = self._admit(channel, request)
-        assert channel is not None
-        events = self._read_events(members, channel.sender, self._blocked(channel))
+        channel = self._gate.admit(await self._gate.channel(_write_key(request, members)), request)
+        events = self._read_events(members, channel.sender, self._gate.blocked(channel))
         outcomes = await asyncio.gather(*self._intake.submit(events), return_exceptions=True)
-        results = [_result(outcome) for outcome in outcomes]
-        return json_response({"results": results}, headers[2:])
+        results = [_result(event, outcome) for event, outcome in zip(events, outcomes, strict=True)]
+        return json_response({"results": results})
 
     async def validate_authenticate(self, request: Request) -> Response:
         """``POST /api/v1/validate/authenticate``: what would be made of it; nothing is stored."""
-        if request.method == "OPTIONS":
-            return self._preflight(request)
         members = await _object(request, AUTHENTICATE_BYTES_MAX)
-        sender, blocked, reader, headers = await self._validator(request, members)
+        sender, blocked, reader = await self._validator(request, members)
         event = to_identify(read_push(members, blocked), sender, self._clock())
-        return json_response((await self._validate([event], reader))[0], headers)
+        return json_response((await self._validate([event], reader))[0])
 
     async def validate_events(self, request: Request) -> Response:
         """``POST /api/v1/validate/events``: the same for events, one result each, in order."""
-        if request.method == "OPTIONS":
-            return self._preflight(request)
         members = await _object(request, EVENTS_BYTES_MAX)
-        sender, blocked, reader, headers = await self._validator(request, members)
+        sender, blocked, reader = await self._validator(request, members)
         events = self._read_events(members, sender, blocked)
-        return json_response({"results": await self._validate(events, reader)}, headers)
+        return json_response({"results": await self._validate(events, reader)})
 
     async def _validate(self, events: list[Event], reader: SecretKey | None) -> list[Validation]:
         if reader is None:
@@ -175,25 +179,26 @@ class EventRoutes:
         outcomes = await self._intake.preview_all(events)
         return [_validation(event, _preview(outcome)) for event, outcome in zip(events, outcomes, strict=True)]
 
-    async def _validator(
-        self, request: Request, members: Members
-    ) -> tuple[Sender, frozenset[str], SecretKey | None, HeaderPairs]:
+    async def _validator(self, request: Request, members: Members) -> tuple[Sender, frozenset[str], SecretKey | None]:
         """Return who would send, and the secret key if one came along: it sees the preview of its own workspace."""
         secret = read_bearer(request)
         write_key = _write_key(request, members, required=secret is None)
-        channel = await self._channel(write_key)
+        channel = await self._gate.channel(write_key)
         reader = self._access.find_key(secret) if secret else None
         if secret and (reader is None or not reader.scopes & {Scope.PROFILES_READ, Scope.ADMIN}):
             raise Problem(401, "unknown_key", "No secret key in force with the scope profiles:read is this one.")
         if reader and not write_key:
             workspace = self._access.workspaces[reader.workspace_id]
-            sender = Sender(workspace_id=workspace.workspace_id, spread=workspace.spread)
-            return sender, _blocked(workspace), reader, ()
-        headers = self._admit(channel, request)
-        assert channel is not None
+            sender = Sender(
+                workspace_id=workspace.workspace_id,
+                spread=workspace.spread,
+                footprint_days=workspace.footprint_days,
+            )
+            return sender, blocked_ids(workspace), reader
+        channel = self._gate.admit(channel, request)
         if reader and reader.workspace_id != channel.workspace_id:
             raise Problem(403, "other_workspace", "The secret key and the write key are of different workspaces.")
-        return channel.sender, self._blocked(channel), reader, headers[2:]
+        return channel.sender, self._gate.blocked(channel), reader
 
     def _read_events(self, members: Members, sender: Sender, blocked: frozenset[str]) -> list[Event]:
         items = event_items(members)
@@ -203,51 +208,10 @@ class EventRoutes:
             raise Problem(413, "too_many_events", f"One request may carry {EVENTS_MAX} events.")
         return read_events(items, sender, self._clock(), blocked)
 
-    async def _channel(self, write_key: str) -> Channel | None:
-        await self._access.confirm((await self._cache.read(())).generation)
-        return self._channels.find(write_key)
-
-    def _blocked(self, channel: Channel) -> frozenset[str]:
-        return _blocked(self._access.workspaces[channel.workspace_id])
-
-    def _admit(self, channel: Channel | None, request: Request) -> HeaderPairs:
-        """Return the headers of the answer, or refuse an unknown key or a page from elsewhere."""
-        origin = request.headers.get(b"origin")
-        if channel is None:
-            raise Problem(401, "unknown_key", "No channel in force has this write key.", self._cors(origin))
-        if origin is None:
-            return (JSON_TYPE, NO_STORE)
-        if not channel.allows(origin.decode("latin-1")):
-            raise Problem(
-                403, "origin_not_allowed", "This channel does not take events from this origin: add it to its origins."
-            )
-        return (JSON_TYPE, NO_STORE, (b"access-control-allow-origin", origin), (b"vary", b"Origin"))
-
-    def _cors(self, origin: bytes | None) -> HeaderPairs:
-        if origin is None or not self._channels.any_allows(origin.decode("latin-1")):
-            return ()
-        return ((b"access-control-allow-origin", origin), (b"vary", b"Origin"))
-
-    def _preflight(self, request: Request) -> Response:
-        """Answer a browser that asks whether it may send; the key is not told yet, so any channel's origin will do."""
-        headers = self._cors(request.headers.get(b"origin"))
-        if headers:
-            headers = (
-                *headers,
-                (b"access-control-allow-methods", b"POST"),
-                (b"access-control-allow-headers", _ALLOWED_HEADERS),
-                (b"access-control-max-age", b"%d" % PREFLIGHT_SECONDS),
-            )
-        return Response(204, b"", headers)
-
 
 def now_milliseconds() -> int:
     """Return our clock."""
     return time.time_ns() // 1_000_000
-
-
-def _blocked(workspace: Workspace) -> frozenset[str]:
-    return BLOCKED_IDS if workspace.blocked is None else workspace.blocked
 
 
 async def _object(request: Request, bytes_max: int) -> Members:
@@ -267,13 +231,19 @@ def _write_key(request: Request, members: Members, *, required: bool = True) -> 
     return key or ""
 
 
-def _result(outcome: Outcome | BaseException) -> EventResult:
+def _result(event: Event, outcome: Outcome | BaseException) -> EventResult:
     if isinstance(outcome, Faulty):
         log_fault("/api/v1/events", outcome)
         return _FAULTY
     if isinstance(outcome, BaseException):
         raise outcome
+    if outcome.refusal is Refusal.INVALID_EVENT and isinstance(event, Behaviour):
+        return EventResult("rejected", _errors(event.faults))
     return _REJECTED.get(outcome.refusal, _ACCEPTED) if outcome.refusal else _ACCEPTED
+
+
+def _errors(faults: tuple[EventFault, ...]) -> tuple[EventError, ...]:
+    return tuple(EventError(fault.path, fault.code, FAULT_HINTS[fault.code]) for fault in faults)
 
 
 def _validation(event: Event, preview: Preview | None) -> Validation:
@@ -286,6 +256,8 @@ def _validation(event: Event, preview: Preview | None) -> Validation:
         refusal=refusal,
         hint=REFUSAL_HINTS[refusal] if refusal else None,
         fields=[decision_view(decision) for decision in decisions],
+        errors=_errors(event.faults) if isinstance(event, Behaviour) else (),
+        left_out=_errors(event.remarks) if isinstance(event, Behaviour) else (),
         preview=preview,
     )
 

@@ -1,6 +1,7 @@
 """The supervisor: embedded servers, schema, first channel and key, then the workers."""
 
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -8,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from secrets import token_hex
 from types import FrameType
 from typing import NoReturn, TextIO
@@ -18,8 +20,10 @@ import psycopg
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
+from identity import partitions
 from identity.channels import LOOPBACK, make_write_key
 from identity.logs import configure_logging
+from identity.partitions import PartitionError
 from identity.settings import Settings, SettingsError, publish
 from profiles import migrate
 from profiles.access import Scope, hash_of, make_secret
@@ -33,6 +37,8 @@ KEEP_ALIVE_SECONDS = 65
 CONNECTIONS_MAX = 4096
 """Per worker; the next is answered 503 at once."""
 BACKLOG_MAX = 2048
+
+log = logging.getLogger(__name__)
 
 
 class Bootstrap(msgspec.Struct, frozen=True):
@@ -77,6 +83,17 @@ def prepare(settings: Settings) -> Bootstrap | None:
     assert settings.database_url is not None
     if settings.migrate_at_start:
         migrate.migrate(settings.database_url, store_id=token_hex(4))
+    bootstrap = _first_channel(settings)
+    try:
+        partitions.keep_up_at(settings.database_url, datetime.now(UTC).date())
+    except (PartitionError, psycopg.Error) as error:
+        # There are some for months to come, the next hour tries again, and an event whose month is missing makes it.
+        log.warning("partitions not kept up", extra={"error": [type(error).__name__]})
+    return bootstrap
+
+
+def _first_channel(settings: Settings) -> Bootstrap | None:
+    assert settings.database_url is not None
     with psycopg.connect(settings.database_url, prepare_threshold=None) as connection, connection.transaction():
         # The store's row is the lock: of several first starts, one makes the workspace.
         connection.execute("SELECT 1 FROM store FOR UPDATE")

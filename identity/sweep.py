@@ -5,6 +5,7 @@ import logging
 import random
 from collections.abc import Callable, Iterable
 
+from identity import partitions
 from profiles.clock import make_id, to_text
 from profiles.database import Connection, Database, Unavailable, statement
 from profiles.store import Spreads
@@ -20,7 +21,8 @@ log = logging.getLogger(__name__)
 
 
 async def sweep(database: Database, spreads: Spreads, workspace_ids: Iterable[int], now: int) -> None:
-    """Delete what is past its retention at ``now`` (milliseconds since 1970)."""
+    """Delete what is past its retention at ``now`` (milliseconds since 1970), and keep the partitions up."""
+    await partitions.keep_up_on(database, partitions.day_of(now))
     oldest_event_id = to_text(now - EVENT_IDS_DAYS_KEPT * _DAY_MILLISECONDS)
     oldest_refusal = make_id(now - REFUSALS_DAYS_KEPT * _DAY_MILLISECONDS, 0, 0)
     for workspace_id in list(workspace_ids):

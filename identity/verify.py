@@ -165,7 +165,7 @@ def verify(
         chosen = [row for row in workspaces if slug in (None, row[1])]
         if slug is not None and not chosen:
             raise UnknownWorkspace(slug)
-        for workspace_id, name, spread, _ in chosen:
+        for workspace_id, name, spread, *_ in chosen:
             _Workspace(connection, workspace_id, name, spread, report, shown_max, progress).verify()
     return report
 

@@ -1,5 +1,7 @@
 """``GET /api/v1/visitors/{visitor_id}``: whose a visitor is now, and everything that was said of it."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -11,6 +13,7 @@ from profiles.access import Access, Scope
 from profiles.clock import to_text
 from profiles.database import Connection, Database, statement
 from profiles.http import Problem, Request, Response, json_response
+from profiles.routes import SubPage
 from profiles.store import Spreads
 from profiles.views import DecisionView, decision_view
 
@@ -48,12 +51,19 @@ class VisitorPage(msgspec.Struct, frozen=True):
 
 
 class VisitorRoutes:
-    """What can be asked of a visitor."""
+    """What can be asked of a visitor. ``pages`` are what else is known, by what stands behind the id in the path."""
 
-    def __init__(self, database: Database, access: Access, spreads: Spreads) -> None:
+    def __init__(
+        self,
+        database: Database,
+        access: Access,
+        spreads: Spreads,
+        pages: Mapping[bytes, SubPage] = MappingProxyType({}),
+    ) -> None:
         self._database = database
         self._access = access
         self._spreads = spreads
+        self._pages = pages
 
     async def dispatch(self, request: Request) -> Response:
         """Everything below ``VISITORS_PATH``; an id is read from the path as it was sent, percent-encoded.
@@ -65,10 +75,11 @@ class VisitorRoutes:
         raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
         below = raw.partition(b"?")[0][len(VISITORS_PATH) :]
         parts = below.strip(b"/").split(b"/")
-        if len(parts) > 1 or (below and not below.startswith(b"/")):  # a mount takes every path that begins like it
+        page = self._pages.get(b"/".join(parts[1:]), None if len(parts) > 1 else self.visitor)
+        if page is None or (below and not below.startswith(b"/")):  # a mount takes every path that begins like it
             raise Problem(404, "not_found", "There is nothing at this address. A slash within an id is sent as %2F.")
         if parts != [b""]:
-            return await self.visitor(request, unquote_to_bytes(parts[0]).decode("utf-8", "replace"))
+            return await page(request, unquote_to_bytes(parts[0]).decode("utf-8", "replace"))
         query = request.query()
         if "visitor_id" not in query:
             raise Problem(400, "missing_visitor_id", "Name the visitor: ?visitor_id=…")

@@ -50,6 +50,8 @@ class Workspace(msgspec.Struct, frozen=True):
     spread: int
     blocked: frozenset[str] | None
     """Customer ids that stand for nobody, in lower case; None for the list that comes with the service."""
+    footprint_days: int
+    """How long behaviour events are kept, in days from their arrival."""
 
 
 def hash_of(secret: str) -> str:
@@ -131,13 +133,17 @@ class Access:
         keys = await (await connection.execute(statement("profiles", "load_keys"))).fetchall()
         for loader in self.loaders:
             await loader(connection)
-        for workspace_id, _, spread, _ in workspaces:
+        for workspace_id, _, spread, _, _ in workspaces:
             self._spreads.learn(workspace_id, spread)
         self.workspaces = {
             workspace_id: Workspace(
-                workspace_id, slug, spread, None if blocked is None else frozenset(map(str.casefold, blocked))
+                workspace_id,
+                slug,
+                spread,
+                None if blocked is None else frozenset(map(str.casefold, blocked)),
+                footprint_days,
             )
-            for workspace_id, slug, spread, blocked in workspaces
+            for workspace_id, slug, spread, blocked, footprint_days in workspaces
         }
         self._keys = {
             secret_hash: SecretKey(key_id, workspace_id, name, frozenset(map(Scope, scopes)))

@@ -50,15 +50,20 @@ def _read_text(text: str) -> int | None:
     return seconds * 1000 + int((fraction or "0").ljust(3, "0")[:3])
 
 
+CLOCK_STEP_MILLISECONDS = 60_000
+"""How far a client's clock is off is taken to the nearest of these steps. To the millisecond it would hold the time that
+the request took, and of a sign-out and the sign-in right after it now the one, now the other would come first."""
+
+
 def event_time(occurred_at: int | None, sent_at: int | None, received_at: int) -> int:
     """Return when it happened by our clock, never later than ``received_at``.
 
-    A client that tells when it sent the event has its clock's error taken out.
+    A client that tells when it sent the event has its clock's error taken out, in whole steps.
     """
     if occurred_at is None:
         return received_at
     if sent_at is not None:
-        occurred_at += received_at - sent_at
+        occurred_at += round((received_at - sent_at) / CLOCK_STEP_MILLISECONDS) * CLOCK_STEP_MILLISECONDS
     return max(OLDEST, min(occurred_at, received_at))
 
 

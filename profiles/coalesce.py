@@ -63,8 +63,7 @@ class Coalescer(Generic[Item, Result]):
         Raises:
             Overloaded: the queue has no room for all.
         """
-        if len(self._waiting) + len(items) > self._waiting_max:
-            raise Overloaded
+        self.require_room(len(items))
         loop = asyncio.get_running_loop()
         queued_at = time.monotonic()
         futures: list[asyncio.Future[Result]] = [loop.create_future() for _ in items]
@@ -72,6 +71,11 @@ class Coalescer(Generic[Item, Result]):
         if self._runner is None and items:
             self._runner = loop.create_task(self._run())
         return futures
+
+    def require_room(self, items: int) -> None:
+        """Raise Overloaded unless so many items may be queued now."""
+        if len(self._waiting) + items > self._waiting_max:
+            raise Overloaded
 
     async def drain(self) -> None:
         """Wait until nothing waits and nothing is under way."""

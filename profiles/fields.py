@@ -271,6 +271,29 @@ def read_choice(value: object, choices: Mapping[str, str]) -> str | Reason:
     return choices.get(value.strip(), Reason.NOT_IN_LIST)
 
 
+def read_gender_trait(value: object) -> str | Reason:
+    """Return what is held for a gender, whichever dialect's word it is and in any case.
+
+    Refuses: WRONG_TYPE, NOT_IN_LIST (Segment itself takes any text).
+    Source: Segment specification, identify, reserved traits, ``gender``.
+    """
+    return read_choice(value.lower() if isinstance(value, str) else value, {**PROFILE_GENDERS, **GENDERS})
+
+
+_TIME_SHAPE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})[T ][0-9]{2}:[0-9]{2}[0-9:.]*(?:Z|[+-][0-9]{2}:?[0-9]{2})?")
+
+
+def read_date_trait(value: object) -> str | Reason:
+    """Return the date of a birthday that may be a whole ISO 8601 time, as a Date becomes in JSON.
+
+    The date is taken as it is written: which day it was where the sender's clock stood, nobody knows any more.
+    Refuses: WRONG_TYPE, NOT_A_DATE.
+    Source: Segment specification, identify, reserved traits, ``birthday``.
+    """
+    time = _TIME_SHAPE.fullmatch(value.strip()) if isinstance(value, str) else None
+    return read_date(time[1] if time else value)
+
+
 # RFC 3986 with the letters of RFC 3987: white space and "<>\^`{|} never stand unescaped. No part can match in two ways.
 _URL_SHAPE = re.compile(
     r"""https?://
@@ -383,12 +406,14 @@ class Dialect(StrEnum):
     CLIDENTITY = "clIdentity"
     AUTHENTICATE = "authenticate"
     PROFILE = "profile"
+    TRAITS = "traits"
 
 
 class Field(msgspec.Struct, frozen=True):
-    """One row: the name it is held by, its spelling per dialect (a path in a profile), its limit in words, its reader.
+    """One row: the name it is held by, its spelling per dialect (a path in profile and traits), its limit in words, its
+    reader.
 
-    ``read_profile`` is set where the profile dialect has values of its own; what is held passes ``read``.
+    ``read_profile`` and ``read_trait`` are set where that dialect has values of its own; what is held passes ``read``.
     """
 
     name: str
@@ -396,6 +421,7 @@ class Field(msgspec.Struct, frozen=True):
     limit: str
     read: Reader
     read_profile: Reader | None = None
+    read_trait: Reader | None = None
 
 
 CUSTOM = "custom."
@@ -407,13 +433,17 @@ EVERY_CUSTOM = "custom.*"
 
 
 def _identity(clidentity: str, authenticate: str, profile: str | None = None) -> dict[Dialect, str]:
-    spellings = {Dialect.CLIDENTITY: clidentity, Dialect.AUTHENTICATE: authenticate}
+    # What clIdentity and Segment's reserved traits both name, they name alike.
+    spellings = {Dialect.CLIDENTITY: clidentity, Dialect.AUTHENTICATE: authenticate, Dialect.TRAITS: clidentity}
     return spellings if profile is None else {**spellings, Dialect.PROFILE: profile}
 
 
-def _text(name: str, profile: str, characters_max: int) -> Field:
+def _text(name: str, profile: str, characters_max: int, trait: str | None = None) -> Field:
+    spellings = {Dialect.PROFILE: profile}
+    if trait is not None:
+        spellings[Dialect.TRAITS] = trait
     limit = f"text, 1–{characters_max} characters"
-    return Field(name, {Dialect.PROFILE: profile}, limit, partial(read_text, characters_max=characters_max))
+    return Field(name, spellings, limit, partial(read_text, characters_max=characters_max))
 
 
 _EMAIL = f"a valid address (syntax alone), at most {EMAIL_CHARACTERS_MAX} characters"
@@ -433,36 +463,44 @@ FIELDS: tuple[Field, ...] = (
     Field(
         "gender",
         _identity("gender", "gender", "gender"),
-        "male, female, other or unknown; in a profile male, female, neutral (held as other) or unknown",
+        "male, female, other or unknown; in a profile male, female, neutral (held as other) or unknown; in traits any "
+        "of these, in any case",
         partial(read_choice, choices=GENDERS),
         partial(read_choice, choices=PROFILE_GENDERS),
+        read_gender_trait,
     ),
-    Field("birth", _identity("birthday", "birth", "birthDate"), "a real date, YYYY-MM-DD", read_date),
+    Field(
+        "birth",
+        _identity("birthday", "birth", "birthDate"),
+        "a real date, YYYY-MM-DD; in traits also a time, of which the date is held",
+        read_date,
+        read_trait=read_date_trait,
+    ),
     Field(
         "address",
         _identity("address", "address"),
         f"text, 1–{ADDRESS_CHARACTERS_MAX} characters, line ends and tabs allowed",
         partial(read_text, characters_max=ADDRESS_CHARACTERS_MAX, is_multiline=True),
     ),
-    _text("first_name", "firstName", NAME_CHARACTERS_MAX),
-    _text("last_name", "lastName", NAME_CHARACTERS_MAX),
-    _text("job_title", "jobTitle", NAME_CHARACTERS_MAX),
+    _text("first_name", "firstName", NAME_CHARACTERS_MAX, "firstName"),
+    _text("last_name", "lastName", NAME_CHARACTERS_MAX, "lastName"),
+    _text("job_title", "jobTitle", NAME_CHARACTERS_MAX, "title"),
     Field("alternate_email", {Dialect.PROFILE: "alternateEmail"}, _EMAIL, read_email),
     Field("alternate_mobile", {Dialect.PROFILE: "alternatePhone"}, _PHONE, read_phone),
-    _text("postal_address.street", "address.street", POSTAL_CHARACTERS_MAX),
+    _text("postal_address.street", "address.street", POSTAL_CHARACTERS_MAX, "address.street"),
     _text("postal_address.district", "address.district", POSTAL_CHARACTERS_MAX),
-    _text("postal_address.city", "address.city", POSTAL_CHARACTERS_MAX),
-    _text("postal_address.region", "address.region", POSTAL_CHARACTERS_MAX),
-    _text("postal_address.country", "address.country", POSTAL_CHARACTERS_MAX),
-    _text("postal_address.postal_code", "address.postalCode", POSTAL_CODE_CHARACTERS_MAX),
-    Field("avatar_url", {Dialect.PROFILE: "avatar"}, _URL, read_url),
+    _text("postal_address.city", "address.city", POSTAL_CHARACTERS_MAX, "address.city"),
+    _text("postal_address.region", "address.region", POSTAL_CHARACTERS_MAX, "address.state"),
+    _text("postal_address.country", "address.country", POSTAL_CHARACTERS_MAX, "address.country"),
+    _text("postal_address.postal_code", "address.postalCode", POSTAL_CODE_CHARACTERS_MAX, "address.postalCode"),
+    Field("avatar_url", {Dialect.PROFILE: "avatar", Dialect.TRAITS: "avatar"}, _URL, read_url),
     Field("company_url", {Dialect.PROFILE: "companyUrl"}, _URL, read_url),
-    _text("company", "company", COMPANY_CHARACTERS_MAX),
+    _text("company", "company", COMPANY_CHARACTERS_MAX, "company.name"),
     Field("interests", {Dialect.PROFILE: "interests"}, _LIST, read_list),
     Field("activities", {Dialect.PROFILE: "activities"}, _LIST, read_list),
     Field(
         "custom.<name>",
-        {Dialect.PROFILE: "custom.<name>"},
+        {Dialect.PROFILE: "custom.<name>", Dialect.TRAITS: "<name>"},
         f"at most {CUSTOM_NAMES_MAX} names an event, each a letter or _, then letters, digits or _, at most "
         f"{CUSTOM_NAME_CHARACTERS_MAX} characters; a text of at most {CUSTOM_TEXT_CHARACTERS_MAX} characters, a number "
         f"within ±2^53, a boolean, or lists and maps of at most {CUSTOM_ITEMS_MAX} of these, {CUSTOM_LEVELS_MAX} deep",
@@ -487,6 +525,14 @@ _IDENTITY = tuple(
     for field in FIELDS
     if Dialect.CLIDENTITY in field.spellings
 )
+_TRAITS = tuple(
+    (field, *field.spellings[Dialect.TRAITS].partition(".")[::2])
+    for field in _BY_NAME.values()
+    if Dialect.TRAITS in field.spellings
+)
+_TRAIT_MAPS = {top: {leaf for _, name, leaf in _TRAITS if name == top} - {""} for _, top, part in _TRAITS if part}
+_NOT_CUSTOM = frozenset({"id", "userId", "anonymousId", *(top for _, top, _ in _TRAITS)})
+"""Traits that are no custom fields: those of the table, and ids, which the message itself names."""
 _CUSTOM_NAME = re.compile(rf"[A-Za-z_][A-Za-z0-9_]{{0,{CUSTOM_NAME_CHARACTERS_MAX - 1}}}")
 _ABSENT = object()
 
@@ -542,6 +588,31 @@ def read_profile(profile: Mapping[str, object]) -> tuple[Reading, ...]:
         (name, value) for name, value in profile.items() if name not in _TOP and name not in ("address", "custom")
     ]
     return (*readings, *_faults(unknown, _label, "*", Reason.UNKNOWN_FIELD))
+
+
+def read_traits(traits: Mapping[str, object]) -> tuple[Reading, ...]:
+    """Return a reading for each trait: the known ones in the order of the table, unknown members of maps, custom.
+
+    An address may be a text or a map of leaves, a company a text or a map with its name. Every other trait is a custom
+    field, within the limits of these; ``id``, ``userId`` and ``anonymousId`` are no fields and are passed over.
+    Source: Segment specification, identify, reserved traits.
+    """
+    readings: list[Reading] = []
+    for field, top, leaf in _TRAITS:
+        value = traits.get(top, _ABSENT)
+        if isinstance(value, dict) and value and top in _TRAIT_MAPS:
+            value = value.get(leaf, _ABSENT) if leaf else _ABSENT
+        elif leaf not in ("", "name"):  # what is no map is the text, or the name, of what it should be
+            continue
+        if value is not _ABSENT:
+            readings.append(_reading(field.name, field.read_trait or field.read, value))
+    for top, leaves in _TRAIT_MAPS.items():
+        value = traits.get(top)
+        if isinstance(value, dict):
+            unknown = [(f"{top}.{name}", item) for name, item in value.items() if name not in leaves]
+            readings += _faults(unknown, _label, f"{top}.*", Reason.UNKNOWN_FIELD)
+    customs = {name: value for name, value in traits.items() if name not in _NOT_CUSTOM}
+    return (*readings, *_read_customs(customs)) if customs else tuple(readings)
 
 
 def read_profile_path(path: str, value: object) -> tuple[Reading, ...]:

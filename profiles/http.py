@@ -154,7 +154,8 @@ def _too_large(bytes_max: int) -> Problem:
 _TITLES = {
     304: "Not modified", 400: "Bad request", 401: "Unauthorized", 403: "Forbidden", 404: "Not found",
     405: "Method not allowed", 408: "Request timeout", 409: "Conflict", 413: "Content too large",
-    414: "URI too long", 422: "Unprocessable content", 500: "Internal server error", 503: "Service unavailable",
+    414: "URI too long", 422: "Unprocessable content", 500: "Internal server error", 501: "Not implemented",
+    503: "Service unavailable",
 }  # fmt: skip
 
 

@@ -61,6 +61,7 @@ def _decide_one(
     field, value, reason = reading.field, reading.value, reading.reason
     held = fields.get(field)
     old = held.value if held else None
+    old_version = held.version if held else None
     if reading.kind is Kind.EMPTY:
         return Decision(field, Verdict.IGNORED_EMPTY, reason, old)
     if reading.kind is Kind.FAULT:
@@ -79,8 +80,9 @@ def _decide_one(
         return Decision(field, Verdict.SKIPPED_INVALID, Reason.TOO_MANY, None, value)
     if reading.kind is Kind.REMOVAL:
         # Even where nothing is held: the removal must keep out an older value that arrives late.
-        return Decision(field, Verdict.UNSET, reason, old)
-    return Decision(field, Verdict.SET if old is None else Verdict.OVERWROTE, reason, old, value)
+        return Decision(field, Verdict.UNSET, reason, old, old_version=old_version)
+    verdict = Verdict.SET if old is None else Verdict.OVERWROTE
+    return Decision(field, verdict, reason, old, value, old_version=old_version)
 
 
 def _custom_count(fields: dict[str, HeldField]) -> int:

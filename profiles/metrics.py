@@ -16,6 +16,11 @@ REQUESTS = Counter("identity_requests", "HTTP requests answered.", ["route", "st
 SECONDS = Histogram("identity_request_seconds", "Time from head to answer.", ["route"], buckets=SECONDS_BUCKETS)
 EVENTS = Counter("identity_events", "Identity events decided, by outcome.", ["outcome"])
 REFUSALS = Counter("identity_refusals", "Events refused, by reason.", ["reason"])
+UNVERIFIED = Counter(
+    "identity_unverified",
+    "Identifications taken without proof, on channels that observe, by the token's fault.",
+    ["fault"],
+)
 DECISIONS = Counter("identity_decisions", "Fields decided, by verdict.", ["verdict"])
 BATCHES = Counter("identity_batches", "Batches committed.")
 CONFLICTS = Counter("identity_conflicts", "Batches decided anew because another writer was faster.")

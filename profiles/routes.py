@@ -1,7 +1,8 @@
 """CRM lookups: what is held of customers, by their ids, e-mails, phones and visitors."""
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from urllib.parse import unquote_to_bytes
 from zlib import crc32
 
@@ -47,9 +48,16 @@ class LookupResult(msgspec.Struct, frozen=True):
 FindByVisitor = Callable[[Connection, int, Sequence[str]], Awaitable[dict[str, str]]]
 """Gives, of visitors in a workspace, the customer whose each is now."""
 
+SubPage = Callable[[Request, str], Awaitable[Response]]
+"""Answers what is asked of an id, which is given as it was sent."""
+
 
 class CustomerRoutes:
-    """The lookups. ``read_id`` reads a customer id or gives None; ``find_by_visitor`` knows the links."""
+    """The lookups.
+
+    ``read_id`` reads a customer id or gives None; ``find_by_visitor`` knows the links; ``pages`` are what else is known
+    of a customer, by what stands behind the id in the path.
+    """
 
     def __init__(
         self,
@@ -59,6 +67,7 @@ class CustomerRoutes:
         spreads: Spreads,
         read_id: Callable[[object], str | None],
         find_by_visitor: FindByVisitor,
+        pages: Mapping[bytes, SubPage] = MappingProxyType({}),
     ) -> None:
         self._database = database
         self._cache = cache
@@ -66,6 +75,7 @@ class CustomerRoutes:
         self._spreads = spreads
         self._read_id = read_id
         self._find_by_visitor = find_by_visitor
+        self._pages = pages
         self._lookups: Coalescer[Key, Looked | None] = Coalescer(self._look_up)
 
     async def dispatch(self, request: Request) -> Response:
@@ -84,12 +94,13 @@ class CustomerRoutes:
             if "customer_id" not in query:
                 raise Problem(400, "missing_customer_id", "Name the customer: ?customer_id=…")
             return await self.customer(request, self._read_id(query["customer_id"]))
-        if len(parts) > 1:
-            raise Problem(404, "not_found", "There is nothing at this address.")
-        try:
-            return await self.customer(request, self._read_id(unquote_to_bytes(parts[0]).decode()))
-        except UnicodeError:
-            return await self.customer(request, None)
+        sent = unquote_to_bytes(parts[0]).decode("utf-8", "replace")  # no id has the character that replaces
+        if len(parts) == 1:
+            return await self.customer(request, self._read_id(sent))
+        page = self._pages.get(b"/".join(parts[1:]))
+        if page is None:
+            raise Problem(404, "not_found", "There is nothing at this address. A slash within an id is sent as %2F.")
+        return await page(request, sent)
 
     async def customer(self, request: Request, customer_id: str | None) -> Response:
         """``GET /api/v1/customers/{customer_id}`` and ``GET /api/v1/customers?customer_id=``."""

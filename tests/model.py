@@ -13,6 +13,8 @@ HELD_AS = {
     "birthDate": "birth",
     "firstName": "first_name",
     "company": "company",
+    "interests": "interests",
+    "custom.points": "custom.points",
 }
 GENDERS = ("male", "female", "unknown")
 TRACES = frozenset({"held", "lost", "skipped"})
@@ -24,7 +26,7 @@ Sent = Mapping[str, Any]
 class Value(NamedTuple):
     """What is held in a field since when; None was taken away."""
 
-    value: str | None
+    value: Any
     at: int
 
 
@@ -169,14 +171,55 @@ class Model:
             return True
         customer = self.customers[visitor.current] if visitor.current is not None else None
         fields = customer.fields if customer else visitor.anonymous
+        now = {name: held.value for name, held in fields.items() if held.value is not None}
+        touched: dict[str, Any] = {}
+        outcomes = set()
         for operation in event["patch"]["operations"]:
-            if operation["type"] == "unset":
-                outcome = self._store(fields, operation["path"], None, at)
-            else:
-                outcome = self._put(fields, operation["path"], operation["value"], at)
-            if customer and outcome in TRACES:
-                customer.last_push = None
+            outcome = self._operate(now, touched, operation)
+            if outcome == "failed":
+                return True
+            outcomes.add(outcome)
+        outcomes |= {self._store(fields, name, value, at) for name, value in touched.items()}
+        if customer and outcomes & TRACES:
+            customer.last_push = None
         return False
+
+    def _operate(self, now: dict[str, Any], touched: dict[str, Any], operation: Sent) -> str:
+        """Carry out one operation on the values of now; ``touched`` are those to be stored in the end."""
+        kind, name = operation["type"], operation["path"]
+        given: Any = operation.get("value")
+        if name == ".":
+            each = [self._operate(now, touched, {**operation, "path": n, "value": v}) for n, v in given.items()]
+            return "skipped" if "skipped" in each else "done"
+        old = now.get(name)
+        new: Any = None
+        match kind:
+            case "unset" | "clear":
+                now.pop(name, None)
+                touched[name] = None
+                return "done"
+            case "set" | "merge":
+                new = given
+            case "add":
+                new = as_list(old) + as_list(given)
+            case "combine":
+                new = list(dict.fromkeys(as_list(old) + as_list(given)))
+            case "increment" | "decrement":
+                if not isinstance(old, int | None):
+                    return "failed"
+                new = (old or 0) + (given if kind == "increment" else -given)
+            case "remove" if isinstance(old, list):
+                new = [item for item in old if item != given]
+                if not new:
+                    return self._operate(now, touched, {"type": "unset", "path": name})
+            case "remove":
+                return "done" if old is None else "failed"
+        if is_nothing(new):
+            return "ignored"
+        if not fits(name, new):
+            return "skipped"
+        now[name] = touched[name] = new
+        return "done"
 
     def _link(self, visitor: Visitor, customer_id: str, at: int) -> None:
         last, was = visitor.last, visitor.current
@@ -203,13 +246,11 @@ class Model:
 
     def _put(self, fields: Fields, name: str, value: str | None, at: int) -> str:
         """Hold a value that was sent: nothing overwrites with nothing, and a value that can't be read loses."""
-        if value is None or not value.strip():
+        if is_nothing(value):
             return "ignored"
-        if (name == "gender" and value not in GENDERS) or (name == "email" and "@" not in value):
-            return "skipped"
-        return self._store(fields, name, value, at)
+        return self._store(fields, name, value, at) if fits(name, value) else "skipped"
 
-    def _store(self, fields: Fields, name: str, value: str | None, at: int) -> str:
+    def _store(self, fields: Fields, name: str, value: Any, at: int) -> str:
         mine = fields.get(name)
         if mine is not None and mine.value == value:
             return "same"
@@ -217,3 +258,26 @@ class Model:
             return "lost"
         fields[name] = Value(value, at)
         return "held"
+
+
+def is_nothing(value: Any) -> bool:
+    """Return whether a value is passed over."""
+    return value in (None, []) or (isinstance(value, str) and not value.strip())
+
+
+def fits(name: str, value: Any) -> bool:
+    """Return whether a field can hold a value that is something."""
+    if name == "custom.points":
+        return True
+    if name == "interests":
+        return isinstance(value, list) and len(value) <= 30
+    if not isinstance(value, str):
+        return False
+    return (name != "gender" or value in GENDERS) and (name != "email" or "@" in value)
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return a value as the items that an operation on lists takes it for."""
+    if isinstance(value, list):
+        return value
+    return [] if value is None else [value]

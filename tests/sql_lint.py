@@ -29,8 +29,10 @@ EXECUTES = {
     "identity/admin/ledger.py": "questions about the past, under a limit of their own",
     "identity/administration.py": "channels and keys",
     "identity/channels.py": "the snapshot of channels",
+    "identity/footprint.py": "the snapshot of retentions, and sums under a limit of their own",
     "identity/identifications.py": "visitors and what was said of them",
     "identity/intake.py": "whether a batch was written after all",
+    "identity/partitions.py": "makes and drops partitions",
     "identity/serve.py": "the first workspace, channel and key of an empty store",
     "identity/sweep.py": "what is past its retention",
     "identity/visitor_routes.py": "a visitor's page",
@@ -41,11 +43,12 @@ EXECUTES = {
 INLINE = {
     "profiles/migrate.py": "runs before there is any schema, on a connection of its own",
     "profiles/embedded.py": "runs before there is any database",
+    "identity/partitions.py": "definitions, whose names and bounds no parameter can be",
     "identity/serve.py": "runs once at start, within the transaction that makes the first workspace",
 }
 """The modules that may hold SQL outside a file, and why. Tenant tables are out of their reach all the same."""
 
-LOCKING = frozenset({"profiles/migrate.py"})
+LOCKING = frozenset({"profiles/migrate.py", "identity/partitions.py"})
 """The modules that may take advisory locks: an advisory lock holds on one machine only."""
 
 _TOKEN = re.compile(r"%\(\w+\)s|%s|%b|%t|\$\d+|[a-z_][\w$]*|\"[^\"]*\"|\d+|::|<=|>=|<>|!=|\|\||->>|->|[^\s\w]")
@@ -147,15 +150,17 @@ def _arms(tokens: list[str]) -> list[list[str]]:
 def _tables(block: list[str]) -> list[Table]:
     found: list[Table] = []
     via = ""
+    depth = depth_of_via = 0  # a comma within brackets is one of a list of columns
     for at, token in enumerate(block):
+        depth += (token == "(") - (token == ")")
         if token in ("from", "join", "into", "update", "using"):
-            via = token
+            via, depth_of_via = token, depth
         elif token in _KEYWORDS - {"as"}:
             via = ""
         elif (
             via
             and token in tenant_tables()
-            and block[at - 1] in (via, ",", "only", ".")
+            and (block[at - 1] in (via, "only", ".") or (block[at - 1] == "," and depth == depth_of_via))
             and block[at + 1 : at + 2] != ["."]
         ):
             rest = block[at + 1 : at + 3]
@@ -197,8 +202,6 @@ def lint_statement(text: str) -> list[str]:
         found.append("star")
     if _VOLATILE.search(flat):
         found.append("volatile")
-    if "lateral" in tokens:
-        found.append("lateral")
     if re.search(r"\bpg_(try_)?advisory_\w+", flat):
         found.append("advisory lock")
     if _SESSION.search(flat):

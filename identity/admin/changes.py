@@ -1,17 +1,19 @@
-"""Channels and keys, changed over HTTP: by whom, how many, and in force everywhere before the answer."""
+"""A workspace, its channels and keys, changed over HTTP: how many there may be, and in force before the answer."""
 
+import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 import psycopg
 from msgspec import UNSET, UnsetType
 
-from identity import administration
+from identity import administration, partitions
 from identity.admin.query import make_cursor, read_cursor, read_limit
-from identity.administration import ChannelView, CreatedKeyView, Invalid, KeyView
-from identity.events.identity import OnSignOut
+from identity.administration import ChannelView, CreatedKeyView, Invalid, KeyView, WorkspaceView
+from identity.events.identity import OnSignOut, SignedIdentity
+from identity.partitions import PartitionError
 from identity.routes import now_milliseconds
 from profiles.access import Access, Scope
 from profiles.database import Connection, Database, Unavailable, is_retryable, statement
@@ -24,6 +26,10 @@ KEYS_MAX = 1000
 ATTEMPTS_MAX = 3
 
 PAGE_PARAMETERS = ("limit", "cursor")
+
+_NO_WORKSPACE = 0
+
+log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 Change = Callable[[Connection], Coroutine[Any, Any, tuple[Result, int]]]
@@ -60,6 +66,18 @@ class ChannelChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     website_tracking: bool | UnsetType = UNSET
     origins: list[str] | UnsetType = UNSET
     on_sign_out: OnSignOut | UnsetType = UNSET
+    signed_identity: SignedIdentity | UnsetType = UNSET
+    identity_keys: list[dict[str, object]] | UnsetType = UNSET
+
+
+class WorkspaceChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to be changed of a workspace; what is left out stays.
+
+    ``blocked_customer_ids`` null: go back to the list that comes with the service.
+    """
+
+    footprint_days: int | UnsetType = UNSET
+    blocked_customer_ids: list[str] | UnsetType | None = UNSET
 
 
 class NewKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,7 +88,7 @@ class NewKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Changes:
-    """Channels and keys of one workspace at a time.
+    """A workspace, its channels and keys, one workspace at a time.
 
     Everything here raises a Problem: 404, no such thing in this workspace; 409, a limit or the last way in stands
     against it; 422, a value cannot be.
@@ -79,6 +97,65 @@ class Changes:
     def __init__(self, database: Database, access: Access) -> None:
         self._database = database
         self._access = access
+
+    async def find_workspace(self, workspace_id: int) -> WorkspaceView:
+        """Return the workspace itself."""
+
+        async def work(connection: Connection) -> list[WorkspaceView]:
+            return await administration.list_workspaces(connection, workspace_id)
+
+        return (await self._database.run(work))[0]
+
+    async def create_workspace(
+        self,
+        slug: str,
+        *,
+        spread: int,
+        footprint_days: int | None = None,
+        blocked_customer_ids: Sequence[str] | None = None,
+    ) -> WorkspaceView:
+        """Make another workspace, for the command line.
+
+        Raises:
+            SlugTakenError: there is one of this slug.
+        """
+
+        async def change(connection: Connection) -> tuple[WorkspaceView, int]:
+            return await administration.create_workspace(
+                connection,
+                slug=slug,
+                spread=spread,
+                footprint_days=footprint_days,
+                blocked_customer_ids=blocked_customer_ids,
+                now=now_milliseconds(),
+            )
+
+        made = await self._change(_NO_WORKSPACE, change)
+        await self._keep_partitions_up()
+        return made
+
+    async def change_workspace(self, workspace_id: int, wanted: WorkspaceChange) -> WorkspaceView:
+        """Change what is given of the workspace; a shorter retention hides what is past it at once."""
+        values: dict[str, Any] = {
+            name: value for name, value in msgspec.structs.asdict(wanted).items() if value is not UNSET
+        }
+        default_blocked = values.get("blocked_customer_ids", UNSET) is None
+
+        async def change(connection: Connection) -> tuple[WorkspaceView, int]:
+            return await administration.change_workspace(
+                connection, workspace_id, **values, default_blocked=default_blocked, now=now_milliseconds()
+            )
+
+        changed = await self._change(workspace_id, change)
+        await self._keep_partitions_up()
+        return changed
+
+    async def _keep_partitions_up(self) -> None:
+        try:
+            await partitions.keep_up_on(self._database, partitions.day_of(now_milliseconds()))
+        except (PartitionError, psycopg.Error, Unavailable) as error:
+            # The change is made; an event whose month is missing makes it, and so does the next hour.
+            log.warning("partitions not kept up", extra={"error": [type(error).__name__]})
 
     async def list_channels(self, workspace_id: int, query: Mapping[str, str]) -> ChannelPage:
         """Return one page of the channels."""

@@ -17,6 +17,7 @@ from identity.admin.query import (
     read_visitor,
     read_word,
 )
+from identity.events.behaviour import FAULT_HINTS, EventFault, FaultCode
 from identity.refusals import REFUSAL_HINTS, Refusal
 from profiles import store
 from profiles.clock import to_text
@@ -38,12 +39,22 @@ REFUSAL_FILTERS = ("reason", "channel_id", "from", "to", "limit", "cursor")
 
 # As the column `skipped` says, so that its index is used.
 
+_faults = msgspec.json.Decoder(tuple[EventFault, ...])
+
 
 class MergePage(msgspec.Struct, frozen=True):
     """Merges, newest first. ``next_cursor`` is null on the last page."""
 
     items: list[MergeView]
     next_cursor: str | None
+
+
+class FaultView(msgspec.Struct, frozen=True):
+    """What was wrong where in a behaviour event, and what to do."""
+
+    path: str
+    code: FaultCode
+    hint: str
 
 
 class RefusalView(msgspec.Struct, frozen=True):
@@ -58,6 +69,7 @@ class RefusalView(msgspec.Struct, frozen=True):
     customer_id: str | None
     channel_id: str | None
     fields: list[str]
+    faults: list[FaultView]
     occurred_at: str
     received_at: str
 
@@ -173,6 +185,7 @@ def _refusal(
     visitor_id: str | None,
     customer_id: str | None,
     fields: list[str],
+    faults: str,
     occurred_at: int,
     received_at: int,
 ) -> RefusalView:
@@ -186,6 +199,7 @@ def _refusal(
         customer_id=customer_id,
         channel_id=channel_id,
         fields=fields,
+        faults=[FaultView(f.path, f.code, FAULT_HINTS[f.code]) for f in _faults.decode(faults)],
         occurred_at=to_text(occurred_at),
         received_at=to_text(received_at),
     )

@@ -81,13 +81,19 @@ def read_bounds(query: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _id_at(query: Mapping[str, str], name: str, default: str) -> str:
+    moment = read_time_of(query, name)
+    return default if moment is None else str(UUID(int=moment << 80))
+
+
+def read_time_of(query: Mapping[str, str], name: str) -> int | None:
+    """Return a time that is a bound, in milliseconds since 1970."""
     text = query.get(name)
     if text is None:
-        return default
+        return None
     moment = read_time(int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else text)
     if moment is None:
         raise _wrong(name, "an RFC 3339 time with its offset (a + is sent as %2B), or milliseconds since 1970")
-    return str(UUID(int=moment << 80))
+    return moment
 
 
 def read_choice(query: Mapping[str, str], name: str, choices: type[StrEnum]) -> str | None:

@@ -20,10 +20,11 @@ from identity.admin.changes import (
     KeyPage,
     NewChannel,
     NewKey,
+    WorkspaceChange,
 )
 from identity.admin.ledger import MERGE_FILTERS, REFUSAL_FILTERS, Ledger, MergePage, RefusalPage
 from identity.admin.query import next_link, read_body, read_query
-from identity.administration import ChannelView, CreatedKeyView, KeyView
+from identity.administration import ChannelView, CreatedKeyView, KeyView, WorkspaceView
 from profiles import metrics
 from profiles.access import Access, Scope, SecretKey
 from profiles.database import Database
@@ -54,6 +55,7 @@ def admin_handlers(service: Parts) -> list[ControllerRouterHandler]:
 
     handlers = [
         *_ledger_handlers(Ledger(service.database, service.spreads)),
+        *_workspace_handlers(Changes(service.database, service.access)),
         *_channel_handlers(Changes(service.database, service.access)),
         *_key_handlers(Changes(service.database, service.access)),
     ]
@@ -86,6 +88,19 @@ def _ledger_handlers(ledger: Ledger) -> list[ControllerRouterHandler]:
         return LitestarResponse(page, headers=next_link(f"{ADMIN_PATH}/refusals", query, page.next_cursor))
 
     return [list_merges, find_merge, list_refusals]
+
+
+def _workspace_handlers(changes: Changes) -> list[ControllerRouterHandler]:
+    @get("/workspace", status_code=200)
+    async def find_workspace(key: Admin) -> WorkspaceView:
+        return await changes.find_workspace(key.workspace_id)
+
+    @patch("/workspace", status_code=200)
+    async def change_workspace(request: Incoming, key: Admin) -> WorkspaceView:
+        wanted = await read_body(_request(request), WorkspaceChange)
+        return await changes.change_workspace(key.workspace_id, wanted)
+
+    return [find_workspace, change_workspace]
 
 
 def _channel_handlers(changes: Changes) -> list[ControllerRouterHandler]:

@@ -6,7 +6,9 @@ from enum import StrEnum
 import msgspec
 
 from identity.refusals import Refusal
-from profiles.remarks import JsonValue, Reading
+from profiles.fields import Dialect
+from profiles.patches import PatchOperation
+from profiles.remarks import Reading
 
 
 class OnSignOut(StrEnum):
@@ -14,6 +16,17 @@ class OnSignOut(StrEnum):
 
     FORGET = "forget"
     KEEP = "keep"
+
+
+class SignedIdentity(StrEnum):
+    """Whether who a visitor is must be vouched for by a signed token, by policy of the channel.
+
+    ``OBSERVE`` refuses nothing for lack of it, and counts what ``REQUIRED`` would refuse.
+    """
+
+    OFF = "off"
+    OBSERVE = "observe"
+    REQUIRED = "required"
 
 
 class Sender(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +38,8 @@ class Sender(msgspec.Struct, frozen=True, kw_only=True):
     source: str = "channel"
     website_tracking: bool = True
     on_sign_out: OnSignOut = OnSignOut.FORGET
+    signed_identity: SignedIdentity = SignedIdentity.OFF
+    footprint_days: int = 395
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +47,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     ``customer`` is the id, why it is unusable, or None where the event names nobody. ``notes`` are remarks on
     the envelope (an unusable visitor id or time). ``fields`` are the names of the parameters that came along, for the
-    list of the refused.
+    list of the refused. ``verified_customer`` is whom a signed token vouches for.
     """
 
     sender: Sender
@@ -43,6 +58,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     received_at: int
     event_id: str | None = None
     sent_customer: str | None = None
+    verified_customer: str | None = None
     notes: tuple[Reading, ...] = ()
     fields: tuple[str, ...] = ()
 
@@ -52,6 +68,7 @@ class Identify(Event, frozen=True, kw_only=True):
 
     params: Mapping[str, object]
     digest: str
+    dialect: Dialect = Dialect.CLIDENTITY
 
 
 class SignUp(Event, frozen=True, kw_only=True):
@@ -61,25 +78,33 @@ class SignUp(Event, frozen=True, kw_only=True):
 
 
 class SignIn(Event, frozen=True, kw_only=True):
-    """userSignedIn: the visitor is this customer."""
+    """userSignedIn: the visitor is this customer.
+
+    ``only_first``: said in passing, by a token that came with something else; it counts only of a visitor of whom
+    nobody has said anything yet.
+    """
+
+    only_first: bool = False
+
+
+class Alias(SignIn, frozen=True, kw_only=True):
+    """A visitor, known as ``visitor_id`` until now, is this customer from now on. Never joins two customers."""
 
 
 class SignOut(Event, frozen=True, kw_only=True):
     """userSignedOut: the visitor is nobody any more."""
 
 
-class PatchOperation(msgspec.Struct, frozen=True):
-    """One step of a patch: ``type`` is "set" or "unset"."""
-
-    type: str
-    path: str
-    value: JsonValue = None
-
-
 class ProfileChange(Event, frozen=True, kw_only=True):
     """userProfileChanged: a patch of the visitor's current customer, or of the anonymous visitor."""
 
     patch: tuple[PatchOperation, ...] | Refusal
+
+
+class TraitsChange(Event, frozen=True, kw_only=True):
+    """Segment's identify without a user: traits of the visitor's current customer, or of the anonymous visitor."""
+
+    traits: Mapping[str, object]
 
 
 class Unusable(Event, frozen=True, kw_only=True):

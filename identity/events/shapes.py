@@ -217,13 +217,13 @@ def compile_object(shape: Object, ignored: frozenset[str] = frozenset()) -> Read
 
     def read(value: object, path: Path, faults: list[EventFault], remarks: list[EventFault]) -> Held:
         if not isinstance(value, dict):
-            return _tell(faults, path, FaultCode.WRONG_TYPE)
+            return tell(faults, path, FaultCode.WRONG_TYPE)
         clean: dict[str, JsonValue] = {}
         for name, sent in value.items():
             row = rows.get(name)
             if row is None:
                 if name not in ignored:
-                    _tell(remarks, (path, name), FaultCode.UNKNOWN_PROPERTY)
+                    tell(remarks, (path, name), FaultCode.UNKNOWN_PROPERTY)
                 continue
             read_property, is_required, takes_null, takes_empty = row
             if (sent is None and not takes_null) or (sent == "" and not takes_empty):
@@ -237,7 +237,7 @@ def compile_object(shape: Object, ignored: frozenset[str] = frozenset()) -> Read
                 is_whole = False
                 sent = value.get(name)
                 if sent is None or sent == "":
-                    _tell(faults, (path, name), FaultCode.MISSING if sent is None else FaultCode.EMPTY)
+                    tell(faults, (path, name), FaultCode.MISSING if sent is None else FaultCode.EMPTY)
         return clean if is_whole else INVALID
 
     return read
@@ -270,7 +270,7 @@ def _compile(shape: Shape, *, is_strict: bool) -> Read:
 
     def read(value: object, path: Path, faults: list[EventFault], _: list[EventFault]) -> Held:
         held = read_leaf(value)
-        return _tell(faults, path, held) if type(held) is FaultCode else held
+        return tell(faults, path, held) if type(held) is FaultCode else held
 
     return read
 
@@ -281,11 +281,11 @@ def _list(shape: ListOf, *, is_strict: bool) -> Read:
 
     def read(value: object, path: Path, faults: list[EventFault], remarks: list[EventFault]) -> Held:
         if not isinstance(value, list):
-            return _tell(faults, path, FaultCode.WRONG_TYPE)
+            return tell(faults, path, FaultCode.WRONG_TYPE)
         if len(value) < items_min:
-            return _tell(faults, path, FaultCode.EMPTY)
+            return tell(faults, path, FaultCode.EMPTY)
         if len(value) > items_max:
-            return _tell(faults, path, FaultCode.TOO_MANY)
+            return tell(faults, path, FaultCode.TOO_MANY)
         items: list[JsonValue] = []
         for index, sent in enumerate(value):
             held = read_item(sent, (path, index), faults, remarks)
@@ -305,14 +305,14 @@ def _map(shape: MapOf) -> Read:
 
     def read(value: object, path: Path, faults: list[EventFault], remarks: list[EventFault]) -> Held:
         if not isinstance(value, dict):
-            return _tell(faults, path, FaultCode.WRONG_TYPE)
+            return tell(faults, path, FaultCode.WRONG_TYPE)
         if len(value) > entries_max:
-            return _tell(faults, path, FaultCode.TOO_MANY)
+            return tell(faults, path, FaultCode.TOO_MANY)
         entries: dict[str, JsonValue] = {}
         for name, sent in value.items():
             known = read_name(name)
             if known != name:  # repaired names could be one name
-                _tell(remarks, (path, name), known if type(known) is FaultCode else FaultCode.FORBIDDEN_CHARACTER)
+                tell(remarks, (path, name), known if type(known) is FaultCode else FaultCode.FORBIDDEN_CHARACTER)
                 continue
             held = read_entry(sent, (path, name), remarks, remarks)
             if held is not INVALID:
@@ -469,7 +469,8 @@ def _read_url(value: object, characters_max: int) -> JsonValue | FaultCode:
     return text if _URL.fullmatch(text.translate(_URL_PASSED_OVER)) else FaultCode.NOT_A_URL
 
 
-def _tell(found: list[EventFault], path: Path, code: FaultCode) -> Literal[Flaw.INVALID]:
+def tell(found: list[EventFault], path: Path, code: FaultCode) -> Literal[Flaw.INVALID]:
+    """Note what is wrong where; the list stays bounded."""
     if len(found) <= FINDINGS_MAX:  # one more than is listed shows that there are more
         found.append(EventFault(_pointer(path), code))
     return INVALID

@@ -1,6 +1,6 @@
 -- The refused events of a workspace, newest first. Filters that are null do not filter.
 -- Rows: up to `rows_max`. Locks: none.
-SELECT refusal_id::text, channel_id::text, reason, event, event_id, visitor_id, customer_id, fields,
+SELECT refusal_id::text, channel_id::text, reason, event, event_id, visitor_id, customer_id, fields, faults::text,
        (extract(epoch FROM occurred_at) * 1000)::bigint, (extract(epoch FROM received_at) * 1000)::bigint
 FROM refusal
 WHERE workspace_id = %(workspace_id)s

@@ -26,14 +26,17 @@ import psycopg
 import redis
 import uvicorn
 
+from identity.intake import FOOTPRINT_ITEMS_MAX
 from profiles import embedded
-from tests.benchmarks import people
+from tests.benchmarks import footprints, people
+from tests.benchmarks.copying import EVENTS_PER_REQUEST
 from tests.benchmarks.measure import Floor, Load, Ratio, Row, Run, ratios_of, table
 from tests.benchmarks.processes import (
     CONNECTIONS,
     BenchmarkError,
     Postgres,
     Served,
+    copy_rows,
     cores,
     cpu_seconds,
     find_pgbench,
@@ -69,6 +72,16 @@ ROWS = (
     Row("lookup-miss", "lookup, not in the cache", (Floor("bare", 0.6),)),
     Row("lookup-away", "lookup, cache away", (Floor("bare", 0.6),)),
     Row("mix", "95 % unchanged, 5 % new", (Floor("bare", None),)),
+    Row("events", f"events, {EVENTS_PER_REQUEST} a request", (Floor("copy", 0.5, by_cpu=False),)),
+    Row("copy", f"COPY of the rows of events, {FOOTPRINT_ITEMS_MAX:,} a commit"),
+    Row(
+        "footprint-small", f"footprint page of {footprints.SMALL.events:,} events, {footprints.SMALL.visitors} visitors"
+    ),
+    Row(
+        "footprint",
+        f"footprint page of {footprints.LARGE.events:,} events, {footprints.LARGE.visitors} visitors",
+        (Floor("footprint-small", 1 / 1.5),),
+    ),
 )
 MILLION_ROWS = (
     Row("unchanged-million", "unchanged, 1,000,000 held", (Floor("unchanged", 1 / 1.15),)),
@@ -76,9 +89,14 @@ MILLION_ROWS = (
     Row("lookup-million", "lookup, cached, 1,000,000 held", (Floor("lookup", 1 / 1.15),)),
     Row("lookup-miss-million", "lookup, not in the cache, 1,000,000 held", (Floor("lookup-miss", 1 / 1.15),)),
 )
+FOOTPRINTS = {"footprint-small": footprints.SMALL, "footprint": footprints.LARGE}
 _CACHED = ("unchanged", "lookup", "mix")
 _STORES = {"bare": "service", "away": "service"}
 """Servers that have no store of their own."""
+_NOBODY = ("events", "copy")
+"""Stores that know nobody."""
+_UNSERVED = ("pgbench", "copy")
+"""Rows that go to the database without a server."""
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -94,11 +112,10 @@ class Options(msgspec.Struct, frozen=True):
 class Store:
     """A database that knows some people. ``stride`` picks, of all of them, the ones that come back."""
 
-    def __init__(self, url: str, redis_url: str, held: int, active: int) -> None:
+    def __init__(self, url: str, held: int, active: int) -> None:
         self.url = url
         self.active = active
         self.stride = held // active
-        people.seed(url, redis_url, held)
 
     def rows(self) -> dict[str, int]:
         """Return how many rows each table has that a new identity writes."""
@@ -109,6 +126,23 @@ class Store:
                 assert row is not None
                 counted[name] = int(row[0])
             return counted
+
+    def events(self) -> int:
+        """Return how many events are held."""
+        with psycopg.connect(self.url) as connection:
+            row = connection.execute("SELECT count(*) FROM event").fetchone()
+            assert row is not None
+            return int(row[0])
+
+    def settled_events(self) -> int:
+        """Return the same once what was under way when the load stopped is written."""
+        before = self.events()
+        while True:
+            time.sleep(0.3)
+            after = self.events()
+            if after == before:
+                return after
+            before = after
 
     def settled_rows(self) -> dict[str, int]:
         """Return the same once what was under way when the load stopped is written."""
@@ -139,9 +173,14 @@ class Bench:
         """Return a store of its own for each name, made on first use."""
         if name not in self._stores:
             held = MILLION if name == "million" else self.options.known
-            say(f"seeding {held:,} customers ({name})")
             url = self.resources.enter_context(fresh_store(self.urls.database))
-            self._stores[name] = Store(url, self.urls.redis, held, self.options.known)
+            self._stores[name] = Store(url, held, self.options.known)
+            if name == "footprint":
+                say("seeding the footprints")
+                footprints.seed(url, self.urls.redis)
+            elif name not in _NOBODY:
+                say(f"seeding {held:,} customers ({name})")
+                people.seed(url, self.urls.redis, held)
         return self._stores[name]
 
     def server(self, name: str) -> Served:
@@ -161,19 +200,26 @@ class Bench:
         for row in rows:
             self.store(self._store_of(row.name))
         for row in rows:
-            if row.name != "pgbench":
+            if row.name not in _UNSERVED:
                 self.server(self._server_of(row.name))
 
     def run(self, name: str) -> Run:
         """Run a row once."""
         if name == "pgbench":
             return self._run_pgbench()
+        if name == "copy":
+            return self._run_copy()
         server = self.server(self._server_of(name))
         store = self.store(self._store_of(name))
         scenario = name.removesuffix("-million")
         known = [store.active, store.stride]
         if scenario in ("new", "one-by-one"):
             return self._run_new(server, store)
+        if scenario == "events":
+            return self._run_events(server, store)
+        if scenario in FOOTPRINTS:
+            told = FOOTPRINTS[scenario]
+            return self._measured(server, "footprint", [told.events, told.visitors])
         if scenario == "lookup-miss":
             with self._flushing():
                 return self._measured(server, "lookup", known)
@@ -194,10 +240,13 @@ class Bench:
     def _server_of(self, name: str) -> str:
         if name.endswith("-million"):
             return "million"
-        return {"bare": "bare", "one-by-one": "one-by-one", "lookup-away": "away"}.get(name, "service")
+        if name in FOOTPRINTS:
+            return "footprint"
+        alone = {"bare": "bare", "one-by-one": "one-by-one", "lookup-away": "away", "events": "events"}
+        return alone.get(name, "service")
 
     def _store_of(self, name: str) -> str:
-        return name if name == "pgbench" else _STORES.get(self._server_of(name), self._server_of(name))
+        return name if name in _UNSERVED else _STORES.get(self._server_of(name), self._server_of(name))
 
     def _measured(self, server: Served, script: str, arguments: Sequence[int], seconds: int | None = None) -> Run:
         workers = server.workers()
@@ -240,6 +289,24 @@ class Bench:
         written = {name: rows - before[name] for name, rows in store.rows().items()}
         if set(written.values()) != {load.requests}:
             raise BenchmarkError(f"pgbench ran {load.requests} transactions, written were {written}")
+        return Run(load, seconds, database_seconds)
+
+    def _run_events(self, server: Served, store: Store) -> Run:
+        before = store.events()
+        measured = self._measured(server, "events", [next(self._ids)])
+        written = store.settled_events() - before
+        acknowledged = measured.load.requests * EVENTS_PER_REQUEST
+        if not acknowledged <= written <= acknowledged + CONNECTIONS * EVENTS_PER_REQUEST:
+            raise BenchmarkError(f"{acknowledged} events were acknowledged, written were {written}")
+        return msgspec.structs.replace(measured, load=msgspec.structs.replace(measured.load, requests=acknowledged))
+
+    def _run_copy(self) -> Run:
+        store = self.store("copy")
+        before, database_before = store.events(), self.postgres.cpu_seconds()
+        load, seconds = copy_rows(store.url, self.urls.redis, self.options.seconds, next(self._ids), self.server_core)
+        database_seconds = self.postgres.cpu_seconds() - database_before
+        if store.events() - before != load.requests:
+            raise BenchmarkError(f"{load.requests} rows were copied, written were {store.events() - before}")
         return Run(load, seconds, database_seconds)
 
     @contextlib.contextmanager

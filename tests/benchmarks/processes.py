@@ -1,6 +1,7 @@
 """What runs beside the benchmark: servers and load generators, each on its core, and the CPU time they take."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -180,3 +181,18 @@ def pgbench(url: str, script: Path, variables: dict[str, int], seconds: int, cor
         raise BenchmarkError(f"{load.errors} transactions of pgbench failed: {ran.stdout}")
     spent = after.children_user + after.children_system - before.children_user - before.children_system
     return load, spent
+
+
+def copy_rows(database: str, redis: str, seconds: int, first: int, core: int) -> tuple[Load, float]:
+    """Run ``tests.benchmarks.copying``; return what it says, and its CPU time.
+
+    Raises:
+        BenchmarkError: it failed.
+    """
+    command = [sys.executable, "-m", "tests.benchmarks.copying", database, redis, str(seconds), str(first)]
+    with on_core(core):
+        ran = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    if ran.returncode:
+        raise BenchmarkError(f"COPY failed: {ran.stdout}{ran.stderr}")
+    told = json.loads(ran.stdout)
+    return Load(told["rows"], told["seconds"], 0, None, None), told["cpu_seconds"]

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from identity.events.behaviour import FAULT_HINTS
+from identity.events.catalogue import CATALOGUE
 from identity.openapi import VERDICTS
 from identity.refusals import REFUSAL_HINTS
 from identity.settings import NAMES, SECRETS
@@ -15,7 +17,7 @@ from profiles.fields import FIELDS, Dialect
 from profiles.remarks import HINTS
 
 README = Path(__file__).resolve().parents[2] / "README.md"
-DIALECTS = (Dialect.CLIDENTITY, Dialect.AUTHENTICATE, Dialect.PROFILE)
+DIALECTS = (Dialect.CLIDENTITY, Dialect.AUTHENTICATE, Dialect.PROFILE, Dialect.TRAITS)
 
 
 def tables() -> dict[str, str]:
@@ -28,6 +30,14 @@ def tables() -> dict[str, str]:
                 for field in FIELDS
             ),
         ),
+        "behaviour": _table(
+            ("type", "of", "must have", "may have"),
+            (
+                (_code(name), event.family, _codes(event.required), _codes(event.optional))
+                for name, event in CATALOGUE.items()
+            ),
+        ),
+        "faults": _table(("code", "what to do"), ((_code(code), hint) for code, hint in FAULT_HINTS.items())),
         "verdicts": _table(("verdict", "what it means"), ((_code(name), text) for name, text in VERDICTS.items())),
         "reasons": _table(("reason", "what to do"), ((_code(name), hint) for name, hint in HINTS.items())),
         "refusals": _table(("refusal", "what to do"), ((_code(name), hint) for name, hint in REFUSAL_HINTS.items())),
@@ -57,6 +67,13 @@ def replaced(text: str) -> str:
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+
+
+def _codes(paths: Iterable[str]) -> str:
+    """Return paths as code, an object's own path left out: its properties name it."""
+    paths = list(paths)
+    owners = {path.rpartition(".")[0].removesuffix("[*]") for path in paths}
+    return ", ".join(f"`{path}`" for path in paths if path not in owners) or "–"
 
 
 def _code(name: str | None) -> str:

@@ -36,9 +36,14 @@ INTERNAL = {
     "identity.admin.changes.ATTEMPTS_MAX": "a retry that nobody sees",
     "identity.admin.query.MESSAGE_CHARACTERS_MAX": "of an error's text",
     "identity.cli.CACHE_WAIT_SECONDS_MAX": "in the runbook: a revocation while Redis is away",
+    "identity.events.shapes.PATH_CHARACTERS_MAX": "of a fault's place",
+    "identity.events.shapes.PATH_NAME_CHARACTERS_MAX": "of a fault's place",
+    "identity.footprint.GROWTH_MAX": "how a page is read, not what is in it",
+    "identity.footprint.SOURCES_MAX": "the same",
     "identity.intake.ALONE_ATTEMPTS_MAX": "then the event is answered 503",
     "identity.intake.ATTEMPTS_MAX": "then the batch is halved",
     "identity.intake.BACK_OFF_SECONDS_MAX": "a pause between retries",
+    "identity.partitions.CONNECT_SECONDS_MAX": "a connection's time-out",
     "identity.routes.SNAPSHOTS_MAX": "a retry that nobody sees",
     "identity.tolerant.INTEGER_DIGITS_MAX": "a longer number reads as infinite, which no field takes",
     "identity.verify.CONNECT_SECONDS_MAX": "a connection's time-out",
@@ -236,6 +241,8 @@ def test_no_file_names_a_place_of_this_machine_or_of_a_package_registry():
 
 
 def test_no_lock_file_that_records_addresses_is_kept():
-    forbidden = {"uv.lock", "package-lock.json", "npm-shrinkwrap.json", "yarn.lock", "pnpm-lock.yaml", "poetry.lock"}
+    forbidden = {"uv.lock", "npm-shrinkwrap.json", "yarn.lock", "pnpm-lock.yaml", "poetry.lock"}
+    locks = [name for name in tracked() if Path(name).name == "package-lock.json"]
 
     assert [name for name in tracked() if Path(name).name in forbidden] == []
+    assert [name for name in locks if re.search(r'"resolved"|https?:', (PROJECT / name).read_text("utf-8"))] == []

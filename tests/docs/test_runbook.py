@@ -107,7 +107,7 @@ def test_every_identity_command_that_is_named_exists(operator: dict[str, str], t
     names = sorted(set(re.findall(r"`identity ([a-z]+)(?: [a-z]+)?", texts)))
 
     assert [name for name in names if not re.search(rf"^  {name}\b", help_text, re.MULTILINE)] == []
-    for command, action in sorted(set(re.findall(r"\bidentity (channel|key) ([a-z]+)", texts))):
+    for command, action in sorted(set(re.findall(r"\bidentity (workspace|channel|key) ([a-z]+)", texts))):
         assert action in _help(operator, tmp_path, command), f"identity {command} {action}"
     for options in re.findall(r"identity ((?:[a-z]+ )+)[^`\n]*?(--[a-z-]+)", texts):
         assert options[1] in _help(operator, tmp_path, *options[0].split()), options
@@ -140,7 +140,7 @@ def test_every_member_of_a_log_line_is_explained(server: Server):
 
 def test_the_tables_of_the_migrations_are_those_that_citus_is_told_of():
     schema = "\n".join(migration.sql for migration in migrations())
-    tables = re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+) \((.*?)^\);", schema, re.DOTALL | re.MULTILINE)
+    tables = re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+) \((.*?)^\)[^;\n]*;", schema, re.DOTALL | re.MULTILINE)
     told = (PROJECT / "deploy" / "citus.sql").read_text("utf-8")
 
     of_tenants = [name for name, columns in tables if "bucket smallint NOT NULL" in columns]

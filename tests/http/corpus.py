@@ -1,11 +1,14 @@
 """What browsers, scanners and malice send, as raw bytes: values, bodies, ids, headers, paths; mutations of them."""
 
 import gzip
+import itertools
 import json
 import random
+import zlib
 from collections.abc import Iterator, Sequence
 
 from identity.parse import AUTHENTICATE_BYTES_MAX, EVENTS_BYTES_MAX, EVENTS_MAX
+from identity.protocols.segment import MESSAGE_TYPES
 
 TEXTS: dict[str, str] = {
     "quote": 'O\'Neil "Ana" `x`',
@@ -162,6 +165,14 @@ PATCH_PATHS = (
     "unknown.path",
     "interests",
 )
+MESSAGE_FIELDS = (
+    "type", "messageId", "anonymousId", "userId", "previousId", "groupId", "event", "name", "category", "properties",
+    "traits", "context", "timestamp", "originalTimestamp", "sentAt", "integrations", "extra",
+)  # fmt: skip
+TRAITS = (
+    "email", "name", "phone", "gender", "birthday", "firstName", "title", "avatar", "company", "address", "createdAt",
+    "id", "plan", "__proto__",
+)  # fmt: skip
 EVENT_NAMES = ("clIdentity", "userSignedUp", "userSignedIn", "userSignedOut", "userProfileChanged", "pageOpened", "")
 
 
@@ -228,6 +239,176 @@ def hostile_events() -> Iterator[tuple[str, bytes]]:
         yield f"{label} as the event", value
 
 
+def croct_beacons() -> Iterator[tuple[str, bytes]]:
+    """Give a beacon for each value in each place of it, and those that were captured."""
+    context = {"tabId": b'"01a1fefd-85e7-44f3-9014-6f98ad16a787"', "url": b'"https://shop.example/"'}
+    number = 0
+
+    def beacon(inner: bytes, **changes: bytes) -> bytes:
+        moment = 1_780_000_000_000 + number
+        whole = {
+            "context": document(*(member(name, value) for name, value in context.items())),
+            "payload": inner,
+            "originalTime": b"%d" % moment,
+            "departureTime": b"%d" % (moment + 200),
+            **changes,
+        }
+        return document(*(member(name, value) for name, value in whole.items()))
+
+    for label, payload in CROCT_PAYLOADS.items():
+        number += 1
+        yield label, beacon(json.dumps(payload).encode())
+    for label, value in VALUES.items():
+        for place in ("context", "payload", "originalTime", "departureTime", "extra"):
+            number += 1
+            yield f"{label} as {place}", beacon(b'{"type":"pageOpened","url":"https://x/"}', **{place: value})
+        yield f"{label} as tabId", beacon(b'{"type":"nothingChanged","sinceTime":1}', context=b'{"tabId":%b}' % value)
+        for kind, place in itertools.product(CROCT_IDENTITY, ("type", "externalUserId", "userId", "profile", "patch")):
+            number += 1
+            members = {"type": json.dumps(kind).encode(), "externalUserId": b'"croct-%d"' % number, place: value}
+            yield f"{label} as {place} of {kind}", beacon(document(*(member(n, held) for n, held in members.items())))
+        for kind, operation in itertools.product(("userProfileChanged", "leadGenerated"), CROCT_OPERATIONS):
+            number += 1
+            step = document(
+                member("type", json.dumps(operation).encode()), b'"path":"custom.n"', member("value", value)
+            )
+            patch = b'"patch":{"operations":[%b]}' % step
+            yield (
+                f"{label} to {operation} by {kind}",
+                beacon(document(member("type", json.dumps(kind).encode()), patch)),
+            )
+        for payload in CROCT_PAYLOADS.values():
+            places = [name for name in payload if name != "type"]
+            number += 1
+            at = places[number % len(places)] if places else "extra"
+            sent = {name: json.dumps(held).encode() for name, held in payload.items()} | {at: value}
+            yield f"{label} as {at}", beacon(document(*(member(name, held) for name, held in sent.items())))
+
+
+CROCT_IDENTITY = ("userSignedUp", "userSignedIn", "userSignedOut", "userProfileChanged")
+CROCT_OPERATIONS = ("set", "add", "combine", "merge", "increment", "decrement", "remove", "clear", "unset", "collect")
+_CART: dict[str, object] = {
+    "currency": "TWD",
+    "total": 490,
+    "items": [
+        {"index": 0, "quantity": 1.5, "total": 490, "product": {"productId": "p", "name": "P", "displayPrice": 490}}
+    ],
+    "taxes": {"": -1},
+    "lastUpdateTime": None,
+}
+CROCT_PAYLOADS: dict[str, dict[str, object]] = {
+    "tab": {"type": "tabOpened", "tabId": "01a1fefd-85e7-44f3-9014-6f98ad16a787"},
+    "page": {"type": "pageOpened", "url": "https://shop.example/landing", "referrer": "https://r.example/"},
+    "load": {"type": "pageLoaded", "url": "https://shop.example/", "title": "Shop", "lastModifiedTime": 1795279390233},
+    "visibility": {"type": "tabVisibilityChanged", "tabId": "t", "visibility": "hidden"},
+    "click": {"type": "userClicked", "point": {"x": 1, "y": 2}, "surfaceSize": {"width": 3, "height": 4}},
+    "link": {"type": "linkOpened", "link": "javascript:void(0)"},
+    "cart": {"type": "cartViewed", "cart": _CART},
+    "order": {"type": "orderPlaced", "order": {**_CART, "orderId": "o-1", "status": "complete"}},
+    "goal": {"type": "goalCompleted", "goalId": "a:b-c_d", "value": None},
+    "event": {"type": "eventOccurred", "name": "x", "details": {"a": None, "b": "y" * 300}},
+    "lead": {
+        "type": "leadGenerated",
+        "patch": {"operations": [{"type": "merge", "path": ".", "value": {"email": "x"}}]},
+    },
+    "session": {"type": "sessionAttributesChanged", "patch": {"operations": [{"type": "clear", "path": "a"}]}},
+    "idle": {"type": "nothingChanged", "sinceTime": 1795279390233},
+    "sign-up": {
+        "type": "userSignedUp",
+        "externalUserId": "croct",
+        "patch": {"operations": [{"type": "merge", "path": ".", "value": {"birthDate": "2000-99-99", "email": "x"}}]},
+    },
+    "sign-in": {"type": "userSignedIn", "externalUserId": "croct"},
+    "sign-out": {"type": "userSignedOut", "externalUserId": "croct"},
+    "edit": {
+        "type": "userProfileChanged",
+        "patch": {
+            "operations": [{"type": "set", "path": "__proto__.x", "value": 1}, {"type": "unset", "path": "[0].a"}]
+        },
+    },
+}
+"""Payloads as Croct's SDK sends them, also those that it should not let through."""
+
+
+def hostile_messages() -> Iterator[tuple[str, bytes]]:
+    """Give a message of the Segment specification for each value in each place of each type."""
+    number = 0
+    for label, value in VALUES.items():
+        for field in MESSAGE_FIELDS:
+            number += 1
+            members = {
+                "type": json.dumps(MESSAGE_TYPES[number % len(MESSAGE_TYPES)]).encode(),
+                "messageId": b'"message-%d"' % number,
+                "anonymousId": b'"message-visitor-%d"' % (number % 50),
+                "userId": b'"message-customer-%d"' % (number % 50),
+                "event": b'"Order Completed"',
+                "groupId": b'"group"',
+                "properties": b'{"order_id":"o-1","revenue":25,"currency":"EUR"}',
+                "traits": b'{"name":"Ana","plan":"pro"}',
+                field: value,
+            }
+            yield f"{label} as {field}", document(*(member(name, held) for name, held in members.items()))
+        for trait in TRAITS:
+            number += 1
+            traits = document(member(trait, value), b'"lastName":"Lin"')
+            yield (
+                f"{label} as trait {trait}",
+                document(b'"type":"identify","userId":"traits-%d"' % number, member("traits", traits)),
+            )
+        for place in ("order_id", "revenue", "currency", "x"):
+            properties = member("properties", document(member(place, value), b'"list":[%b,{"a":%b}]' % (value, value)))
+            order = b'"type":"track","event":"Order Completed","anonymousId":"orders"'
+            yield f"{label} as property {place}", document(order, properties)
+        context = document(member("page", document(member("url", value))), member("traits", value))
+        yield f"{label} in context", document(b'"type":"identify","anonymousId":"context"', member("context", context))
+        if value.startswith(b'"'):
+            names = b'"type":"track","event":"E","anonymousId":"names","properties":{%b:1,"a":{%b:1}}' % (value, value)
+            yield f"{label} as a name", document(names)
+        yield f"{label} as the message", value
+
+
+_CAPTURED: tuple[dict[str, object], ...] = (
+    {
+        "type": "track", "event": "Order Completed", "userId": "u-1", "timestamp": "2026-06-01T08:29:00.123Z",
+        "properties": {"order_id": "o-1", "revenue": 25}, "messageId": "node-next-1780302600123-5a4f8b1e",
+        "context": {"library": {"name": "@segment/analytics-node", "version": "3.1.0"}}, "integrations": {},
+        "_metadata": {"nodeVersion": "20.20.0"},
+    },
+    {
+        "integrations": {}, "anonymousId": None, "timestamp": "2026-06-01T08:29:00.123456+00:00", "type": "track",
+        "context": {"library": {"name": "analytics-python", "version": "2.4.0"}}, "userId": "u-1", "event": "E",
+        "properties": {"score": float("nan")}, "messageId": "5a4f8b1e-0d1c-4d0c-8f3a-1b2c3d4e5f60",
+    },
+    {
+        "timestamp": "2026-06-01T08:29:58.000Z", "integrations": {"Segment.io": True}, "userId": "u-1",
+        "anonymousId": "a-1", "type": "identify", "traits": {"email": "ana@shop.example"},
+        "context": {
+            "page": {"path": "/", "referrer": "", "search": "", "title": "Shop", "url": "https://shop.example/"},
+            "library": {"name": "analytics.js", "version": "npm:next-1.84.3"},
+        },
+        "messageId": "ajs-next-1780302598000-5a4f8b1e", "writeKey": "wk_1", "sentAt": "2026-06-01T08:29:59.000Z",
+        "_metadata": {"bundled": []},
+    },
+    {
+        "channel": "web", "originalTimestamp": "2026-06-01T08:20:00.000Z", "integrations": {"All": True},
+        "context": {
+            "traits": {"email": "ana@shop.example"}, "sessionId": 1780302598,
+            "library": {"name": "RudderLabs JavaScript SDK"},
+        },
+        "messageId": "8a2f6f3c", "userId": "", "anonymousId": "a-1", "event": None, "properties": None,
+        "type": "identify", "sentAt": "2026-06-01T08:20:01.000Z",
+    },
+    {"type": "alias", "userId": "u-1", "previousId": "u-1", "anonymousId": "a-1"},
+    {"type": "group", "groupId": "g-1", "traits": {"name": "Tea", "plan": None}, "anonymousId": "a-1", "userId": None},
+    {
+        "type": "page", "category": "Shop", "name": "Landing", "anonymousId": "a-1",
+        "properties": {"path": "/", "url": "https://shop.example/"},
+    },
+)  # fmt: skip
+CAPTURED_MESSAGES = tuple(json.dumps(message).encode() for message in _CAPTURED)
+"""As the SDKs sent them to a recorder, shortened."""
+
+
 def _padded(size: int) -> bytes:
     head, tail = b'{"visitor_id":"padded","customer_id":"padded","padding":"', b'"}'
     return head + b"x" * (size - len(head) - len(tail)) + tail
@@ -273,6 +454,18 @@ BODIES: dict[str, bytes] = {
     "events is null": b'{"events":null}',
     "events is empty": b'{"events":[]}',
     "events of junk": b'{"events":[null,1,"x",[],{},NaN,"\\ud800"]}',
+    "batch is an object": b'{"batch":{"type":"track"}}',
+    "batch of junk": b'{"batch":[null,1,"x",[],{},NaN,"\\ud800"],"sentAt":NaN,"writeKey":[]}',
+    "batch of batches": b'{"batch":[{"batch":[{"type":"track","event":"x","anonymousId":"v"}]}]}',
+    "2501 messages": b'{"batch":[' + b",".join([b"{}"] * 2501) + b"]}",
+    "gzip of a batch": gzip.compress(b'{"batch":[{"type":"track","event":"x","anonymousId":"v"}]}'),
+    "gzip cut off": gzip.compress(b'{"batch":[]}' * 50)[:-9],
+    "gzip twice": gzip.compress(b'{"batch":[]}') * 2,
+    "gzip of gzip": gzip.compress(gzip.compress(b'{"batch":[]}')),
+    "gzip bomb": gzip.compress(b" " * 20_000_000),
+    "gzip header alone": b"\x1f\x8b",
+    "gzip of noise": gzip.compress(bytes(range(256)) * 10),
+    "zlib": zlib.compress(b'{"batch":[]}'),
     "events of events": b'{"events":[{"events":[{"type":"userSignedIn"}]}]}',
     "501 events": b'{"events":[' + b",".join([b"{}"] * (EVENTS_MAX + 1)) + b"]}",
     "at the limit of authenticate": _padded(AUTHENTICATE_BYTES_MAX),

@@ -23,6 +23,7 @@ MERGES = "/api/v1/admin/merges"
 REFUSALS = "/api/v1/admin/refusals"
 CHANNELS = "/api/v1/admin/channels"
 KEYS = "/api/v1/admin/keys"
+WORKSPACE = "/api/v1/admin/workspace"
 NOBODY = str(uuid4())
 OK = b'{"status":"ok"}'
 
@@ -232,6 +233,7 @@ def test_the_refused_are_listed_with_what_they_sent_and_counted_completely(serve
                 "customer_id": "undefined",
                 "channel_id": channel["channel_id"],
                 "fields": ["display_name"],
+                "faults": [],
                 "occurred_at": first["received_at"],
                 "received_at": first["received_at"],
             }
@@ -266,6 +268,8 @@ def test_a_channel_is_made_shown_changed_and_revoked(server: Server):
         "website_tracking": True,
         "origins": ["https://shop.example", "http://[::1]:3000", "loopback"],
         "on_sign_out": "forget",
+        "signed_identity": "off",
+        "identity_keys": [],
         "created_at": made["created_at"],
         "revoked_at": None,
     }
@@ -461,7 +465,70 @@ def test_a_workspace_has_no_more_channels_and_keys_than_the_limits(
 # Who may ask
 
 
-@pytest.mark.parametrize("path", [MERGES, f"{MERGES}/x", REFUSALS, CHANNELS, f"{CHANNELS}/x", KEYS])
+def test_the_workspace_is_shown_and_changed_and_what_is_left_out_stays(server: Server):
+    before = server.get(WORKSPACE).json()
+    days = change(server, "PATCH", WORKSPACE, {"footprint_days": 90}).json()
+    blocked = change(server, "PATCH", WORKSPACE, {"blocked_customer_ids": ["Test", " 007 ", "Test"]}).json()
+    shown = server.get(WORKSPACE).json()
+    after = change(server, "PATCH", WORKSPACE, {"blocked_customer_ids": None, "footprint_days": 395}).json()
+
+    assert before == after
+    assert before == {
+        "slug": "main",
+        "spread": 1,
+        "footprint_days": 395,
+        "blocked_customer_ids": None,
+        "created_at": before["created_at"],
+    }
+    assert days == {**before, "footprint_days": 90}
+    assert blocked == shown == {**days, "blocked_customer_ids": ["Test", "007"]}
+
+
+def test_what_a_workspace_blocks_counts_with_the_next_event(server: Server):
+    def push(customer_id: str) -> int:
+        server.authenticate({"visitor_id": "w-v", "customer_id": customer_id})
+        return server.get(f"/api/v1/customers/{customer_id}").status_code
+
+    change(server, "PATCH", WORKSPACE, {"blocked_customer_ids": ["w-1"]})
+    blocked = push("W-1"), push("guest")
+    change(server, "PATCH", WORKSPACE, {"blocked_customer_ids": None})
+
+    assert (blocked, push("W-1"), push("anonymous")) == ((404, 200), 200, 404)
+
+
+def test_months_for_a_longer_retention_are_there_once_it_is_answered(server: Server):
+    change(server, "PATCH", WORKSPACE, {"footprint_days": 3650})
+    with psycopg.connect(server.database) as connection:
+        months = connection.execute("SELECT max(inhrelid::regclass::text) FROM pg_inherits").fetchone()
+    change(server, "PATCH", WORKSPACE, {"footprint_days": 395})
+
+    assert months is not None
+    assert months[0] >= f"event_{time.gmtime().tm_year + 10}"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"footprint_days": 0}, "invalid_footprint_days"),
+        ({"footprint_days": 3651}, "invalid_footprint_days"),
+        ({"footprint_days": "90"}, "invalid_body"),
+        ({"footprint_days": None}, "invalid_body"),
+        ({"blocked_customer_ids": ["\u0000"]}, "invalid_blocked_customer_ids"),
+        ({"blocked_customer_ids": [""]}, "invalid_blocked_customer_ids"),
+        ({"blocked_customer_ids": ["x"] * 1001}, "invalid_blocked_customer_ids"),
+        ({"blocked_customer_ids": [1]}, "invalid_body"),
+        ({"slug": "mine"}, "invalid_body"),
+        ([], "invalid_body"),
+    ],
+)
+def test_a_workspace_that_cannot_be_is_refused_with_a_clear_word(server: Server, body: object, code: str):
+    before = server.get(WORKSPACE).json()
+
+    assert problem(change(server, "PATCH", WORKSPACE, body)) == (422, code)
+    assert server.get(WORKSPACE).json() == before
+
+
+@pytest.mark.parametrize("path", [MERGES, f"{MERGES}/x", REFUSALS, CHANNELS, f"{CHANNELS}/x", KEYS, WORKSPACE])
 def test_only_a_key_with_the_scope_admin_may_ask(server: Server, path: str):
     reader = new_key(server, "profiles:read", "profiles:write")["secret"]
 
@@ -523,6 +590,8 @@ def test_nothing_of_another_workspace_is_seen_or_changed(urls: Urls, store_url: 
                 problem(await client.delete(f"{CHANNELS}/{channel['channel_id']}")),
                 problem(await client.delete(f"{KEYS}/{keys[0]['key_id']}")),
                 problem(await client.get("/api/v1/visitors/v")),
+                (await client.patch(WORKSPACE, json={"footprint_days": 7})).json()["slug"],
+                (await client.get(WORKSPACE, headers=bearer(ADMIN_KEY))).json()["footprint_days"],
             ]
 
     assert asyncio.run(main()) == [
@@ -536,6 +605,8 @@ def test_nothing_of_another_workspace_is_seen_or_changed(urls: Urls, store_url: 
         (404, "channel_not_found"),
         (404, "key_not_found"),
         (404, "visitor_not_found"),
+        "other",
+        395,
     ]
 
 

@@ -17,6 +17,7 @@ from tests.harness import ADMIN_KEY, CHANNEL_ID, PROJECT, WRITE_KEY, Server, Url
 
 COMMANDS = (
     ("serve",), ("migrate",), ("verify",), ("profile",), ("visitor",), ("merges",), ("merge",), ("refusals",),
+    ("workspace", "list"), ("workspace", "add"), ("workspace", "change"),
     ("channel", "list"), ("channel", "create"), ("channel", "change"), ("channel", "revoke"),
     ("key", "list"), ("key", "create"), ("key", "revoke"),
 )  # fmt: skip
@@ -226,7 +227,9 @@ def test_an_unknown_workspace_is_wrong_usage_and_the_known_ones_are_named(told: 
 def test_of_several_workspaces_one_must_be_named(urls: Urls):
     with fresh_store(urls.database) as url:
         with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute("INSERT INTO workspace VALUES (2, 'other', 1, NULL, '2026-01-01')")
+            connection.execute(
+                "INSERT INTO workspace (workspace_id, slug, created_at) VALUES (2, 'other', '2026-01-01')"
+            )
 
         unnamed = run("key", "list", IDENTITY_DATABASE_URL=url, IDENTITY_REDIS_URL=urls.redis)
         other = run("key", "list", "--workspace", "other", IDENTITY_DATABASE_URL=url, IDENTITY_REDIS_URL=urls.redis)
@@ -303,6 +306,85 @@ def test_a_channel_is_made_changed_and_revoked_and_the_running_service_obeys_at_
     assert revoked.json["revoked_at"] is not None
 
 
+def test_a_workspace_is_added_with_its_own_rules_and_listed(urls: Urls):
+    with fresh_store(urls.database) as url:
+        at = {"IDENTITY_DATABASE_URL": url, "IDENTITY_REDIS_URL": urls.redis}
+        words = ("--spread", "16", "--footprint-days", "90", "--blocked-customer-id", " test ", "--json")
+        made = run("workspace", "add", "shop-2", *words, **at)
+        plain = run("workspace", "add", "plain", "--no-blocked", "--json", **at)
+        again = run("workspace", "add", "plain", **at)
+        listed = run("workspace", "list", "--json", **at)
+        shown = run("workspace", "list", **at)
+        key = run("key", "create", "--workspace", "shop-2", "--name", "CRM", "--scope", "admin", **at)
+        with psycopg.connect(url) as connection:
+            numbers = connection.execute("SELECT workspace_id, slug FROM workspace ORDER BY 1").fetchall()
+            months = connection.execute(
+                "SELECT count(*) FROM pg_inherits WHERE inhparent = 'event'::regclass"
+            ).fetchone()
+
+    own = {"slug": "shop-2", "spread": 16, "footprint_days": 90, "blocked_customer_ids": ["test"]}
+    assert (made.code, made.json, made.err) == (0, {**own, "created_at": made.json["created_at"]}, "")
+    assert (plain.json["spread"], plain.json["footprint_days"], plain.json["blocked_customer_ids"]) == (1, 395, [])
+    assert again == (2, "", "identity: There is a workspace called plain already.\n")
+    assert [item["slug"] for item in listed.json["items"]] == ["main", "plain", "shop-2"]
+    assert [line.split()[:3] for line in shown.out.splitlines()[1:]] == [
+        ["main", "1", "395"],
+        ["plain", "1", "395"],
+        ["shop-2", "16", "90"],
+    ]
+    assert key.code == 0
+    assert numbers == [(1, "main"), (2, "shop-2"), (3, "plain")]
+    assert months == (6,)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("add", "Shop"),
+        ("add", "-shop"),
+        ("add", "shop", "--spread", "0"),
+        ("add", "shop", "--spread", "4097"),
+        ("add", "shop", "--footprint-days", "0"),
+        ("add", "shop", "--footprint-days", "3651"),
+        ("add", "shop", "--blocked-customer-id", " "),
+        ("change", "main"),
+        ("change", "main", "--footprint-days", "many"),
+        ("change", "nobody", "--footprint-days", "3"),
+    ],
+)
+def test_a_workspace_that_cannot_be_is_wrong_usage_and_changes_nothing(server: Server, words: tuple[str, ...]):
+    before = beside(server, "workspace", "list").out
+
+    ended = beside(server, "workspace", *words)
+
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err != ""
+    assert beside(server, "workspace", "list").out == before
+
+
+def test_a_changed_workspace_is_obeyed_by_the_running_service_at_once(server: Server):
+    def push() -> list[str]:
+        server.authenticate({"visitor_id": "v78", "customer_id": "TESTER", "display_name": str(len(answers))})
+        answers.append(server.get("/api/v1/customers/TESTER").json().get("version", "unknown"))
+        return answers
+
+    answers: list[str] = []
+    changed = beside(
+        server, "workspace", "change", "main", "--blocked-customer-id", "tester", "--footprint-days", "30", "--json"
+    )
+    push()
+    told = server.get("/api/v1/admin/workspace").json()
+    back = beside(server, "workspace", "change", "main", "--default-blocked", "--json")
+    push()
+    restored = beside(server, "workspace", "change", "main", "--footprint-days", "395")
+
+    assert (changed.code, changed.json, changed.err) == (0, told, "")
+    assert (told["blocked_customer_ids"], told["footprint_days"]) == (["tester"], 30)
+    assert (back.json["blocked_customer_ids"], back.json["footprint_days"]) == (None, 30)
+    assert answers == ["unknown", 1]
+    assert restored.code == 0
+
+
 def test_a_channel_is_listed_with_its_public_key(server: Server):
     ended = beside(server, "channel", "list")
 
@@ -347,7 +429,7 @@ def test_migrate_says_what_it_did_and_then_that_there_is_nothing_to_do(urls: Url
     assert (early.code, early.out) == (2, "")
     assert "run `identity migrate`" in early.err
     assert first.code == 0
-    assert first.out.startswith("Applied 0001_profiles\nApplied 0002_identity\n")
+    assert first.out.startswith("Applied 0001_profiles\nApplied 0002_identity\nApplied 0003_footprint\n")
     assert (second.code, second.json["applied"]) == (0, [])
 
 

@@ -17,12 +17,12 @@ from identity.refusals import Refusal
 from profiles.access import Scope
 from profiles.fields import FIELDS
 from profiles.remarks import Reason, Verdict
-from tests.harness import ADMIN_KEY, PROJECT, WRITE_KEY, Server, settings_for
+from tests.harness import ADMIN_KEY, CHANNEL_ID, PROJECT, WRITE_KEY, Server, settings_for
 
 DOCUMENT = document()
 SCHEMAS = DOCUMENT["components"]["schemas"]
 OPERATIONS = [(path, method) for path, item in DOCUMENT["paths"].items() for method in item]
-MOUNTED = ("/api/v1/customers", "/api/v1/visitors")
+MOUNTED = ("/api/v1/customers", "/api/v1/visitors", "/v1/projects")
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
@@ -62,7 +62,7 @@ def faults(value: Any, schema: dict[str, Any], place: str = "$") -> list[str]:
 
 def _is_of(value: object, kind: str) -> bool:
     if kind in ("integer", "number"):
-        return isinstance(value, int) and not isinstance(value, bool)
+        return isinstance(value, int | float if kind == "number" else int) and not isinstance(value, bool)
     return isinstance(value, {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}[kind])
 
 
@@ -175,7 +175,7 @@ def test_what_the_document_shows_to_be_sent_is_taken_and_answered_as_it_tells(se
         address = re.sub(r"\{\w+\}", NOBODY, path)
         secret = told["security"] and any("secretKey" in choice for choice in told["security"])
         headers = {"Authorization": f"Bearer {ADMIN_KEY}"} if secret else {}
-        headers |= {} if path.startswith("/api/v1/admin") else {"X-Write-Key": WRITE_KEY}
+        headers |= {} if path.startswith("/api/v1/admin") else {"X-Write-Key": WRITE_KEY, "X-App-Id": CHANNEL_ID}
         body = told["requestBody"]["content"]["application/json"]["example"] if "requestBody" in told else None
         params = {p["name"]: "nobody" for p in told.get("parameters", []) if p["in"] == "query" and p["required"]}
 
@@ -205,6 +205,27 @@ def test_real_customers_visitors_merges_and_refusals_are_as_the_document_tells(s
     for path, answer in answers.items():
         assert answer.status_code == 200
         assert answered_as_told(operation(path, "get"), answer) == []
+
+
+def test_a_real_footprint_is_as_the_document_tells(server: Server):
+    server.events({"type": "userSignedIn", "visitor_id": "d-walker", "userId": "d-2"})
+    track = {"anonymousId": "d-walker", "event": "Order Completed", "properties": {"order_id": "o-1", "revenue": 25}}
+    server.client.post("/v1/track", json={**track, "writeKey": WRITE_KEY})
+
+    answers = {
+        "/api/v1/customers/{customer_id}/footprint": server.get("/api/v1/customers/d-2/footprint"),
+        "/api/v1/customers/{customer_id}/footprint/summary": server.get("/api/v1/customers/d-2/footprint/summary"),
+        "/api/v1/visitors/{visitor_id}/footprint": server.get("/api/v1/visitors/d-walker/footprint"),
+        "/api/v1/footprint": server.get("/api/v1/footprint?visitor_id=d-walker"),
+        "/api/v1/footprint/summary": server.get("/api/v1/footprint/summary?customer_id=d-2"),
+        "/api/v1/admin/workspace": server.get("/api/v1/admin/workspace"),
+    }
+
+    for path, answer in answers.items():
+        assert answer.status_code == 200
+        assert answered_as_told(operation(path, "get"), answer) == []
+    assert len(answers["/api/v1/footprint"].json()["items"]) == 1
+    assert answers["/api/v1/footprint/summary"].json()["revenue"] == [{"currency": None, "amount": 25.0, "orders": 1}]
 
 
 def answered_as_told(told: dict[str, Any], answer: httpx.Response) -> list[str]:

@@ -21,19 +21,23 @@ import pytest
 
 from identity.app import build
 from identity.parse import AUTHENTICATE_BYTES_MAX, EVENTS_BYTES_MAX, EVENTS_MAX
+from identity.protocols.croct import BEACON_BYTES_MAX
 from identity.visitors import read_customer_id, read_event_id, read_visitor_id
 from profiles.fields import read_field
 from profiles.profile import HeldField
 from profiles.remarks import Kind, Reading
-from tests.harness import ADMIN_KEY, WRITE_KEY, Server, opened_service
+from tests.harness import ADMIN_KEY, CHANNEL_ID, WRITE_KEY, Server, opened_service
 from tests.http import corpus
 from tests.store.invariants import check_store
 
 OK = b'{"status":"ok"}'
+SUCCESS = b'{"success":true}'
 JSON_HEADERS = b"Content-Type: application/json\r\n"
 WRITER = b"X-Write-Key: " + WRITE_KEY.encode() + b"\r\n"
 ADMIN = b"Authorization: Bearer " + ADMIN_KEY.encode() + b"\r\n"
 PUBLIC = ("/api/v1/authenticate", "/api/v1/events", "/api/v1/validate/authenticate", "/api/v1/validate/events")
+SEGMENT = ("/v1/batch", "/v1/import", "/v1/identify", "/v1/track", "/v1/a")
+SETTINGS = b"/v1/projects/" + WRITE_KEY.encode() + b"/settings"
 REFUSED_BY_PROTOCOL = {400, 401, 403, 404, 405, 408, 409, 411, 413, 414, 415, 422, 431}
 METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE", b"PROPFIND")
 GROUP_BYTES_MAX = 300_000
@@ -257,7 +261,33 @@ def test_every_hostile_value_alone_beside_one_neighbour_leaves_it_alone(server: 
         send_with_neighbours(server, wire, [(label, event % (value, value))])
 
 
-@pytest.mark.parametrize("path", PUBLIC)
+def send_in_batch(server: Server, wire: Wire, messages: list[tuple[str, bytes]]) -> None:
+    """Send messages in one batch, each followed by a good one, and assert that every good one is kept."""
+    neighbours = [f"neighbour-{next(_numbers)}" for _ in messages]
+    good = [b'{"type":"identify","userId":"%b","traits":{"name":"Bo"}}' % name.encode() for name in neighbours]
+    body = b",".join(message + b"," + neighbour for (_, message), neighbour in zip(messages, good, strict=True))
+
+    answer = wire.send(b"POST", b"/v1/batch", WRITER, b'{"batch":[' + body + b"]}")
+
+    labels = [label for label, _ in messages]
+    assert (answer.status, answer.body) == (200, SUCCESS), (labels, answer)
+    lost = set(neighbours) - held_customers(server, neighbours)
+    assert lost == set(), labels
+
+
+def test_every_hostile_value_in_every_place_of_a_message_leaves_its_batch_alone(server: Server, wire: Wire):
+    for group in groups_of(corpus.hostile_messages()):
+        send_in_batch(server, wire, group)
+
+
+def test_every_captured_message_and_its_hostile_twin_leave_their_batch_alone(server: Server, wire: Wire):
+    for message in corpus.CAPTURED_MESSAGES:
+        twins = [(label, message[:-1] + b',"extra":' + value + b"}") for label, value in corpus.VALUES.items()]
+
+        send_in_batch(server, wire, [("captured", message), *twins])
+
+
+@pytest.mark.parametrize("path", [*PUBLIC, *SEGMENT])
 def test_every_hostile_body_gets_a_protocol_answer(server: Server, wire: Wire, path: str):
     for label, body in corpus.BODIES.items():
         for headers in (WRITER, WRITER + JSON_HEADERS, b"Content-Encoding: gzip\r\n" + WRITER, WRITER + ADMIN, b""):
@@ -379,13 +409,13 @@ async def _routes(database: str, redis: str) -> list[str]:
 def routes(server: Server) -> list[bytes]:
     """Every path that the service knows, with stand-ins for what varies in it."""
     paths = asyncio.run(_routes(server.database, server.redis))
-    assert {*PUBLIC, "/api/v1/customers"} <= set(paths)
+    assert {*PUBLIC, *SEGMENT, "/api/v1/customers"} <= set(paths)
     return [re.sub(r"\{[^}]*\}", "x", path).encode() for path in paths]
 
 
 def is_api(path: bytes) -> bool:
     """Return whether a path's answers are JSON."""
-    return path.startswith(b"/api/")
+    return path.startswith(b"/api/") or path in (b"/v1/batch", b"/v1/t", b"/v1/m", b"/v1/projects")
 
 
 def test_every_method_on_every_route_gets_a_protocol_answer(server: Server, crowd: Crowd, routes: list[bytes]):
@@ -446,14 +476,16 @@ def test_every_hostile_body_to_the_admin_gets_a_protocol_answer(server: Server, 
         pytest.skip("there is no way to make a channel yet")
     channel = f"/api/v1/admin/channels/{made.json()['channel_id']}".encode()
     targets = ((b"POST", b"/api/v1/admin/channels"), (b"POST", b"/api/v1/admin/keys"), (b"PATCH", channel))
-    fields = ("name", "website_tracking", "origins", "on_sign_out", "scopes", "extra")
+    fields = (
+        "name", "website_tracking", "origins", "on_sign_out", "signed_identity", "identity_keys", "scopes", "extra"
+    )  # fmt: skip
 
     def requests() -> Iterator[Request]:
         for (method, target), (label, body) in itertools.product(targets, corpus.BODIES.items()):
             yield label, method, target, ADMIN, body
         for (method, target), (label, value), field in itertools.product(targets, corpus.VALUES.items(), fields):
             others = {"name": b'"x"', **({"scopes": b'["profiles:read"]'} if target.endswith(b"keys") else {})}
-            for held in (value, b"[" + value + b"]") if field in ("origins", "scopes") else (value,):
+            for held in (value, b"[" + value + b"]") if field in ("origins", "scopes", "identity_keys") else (value,):
                 members = {**others, field: held}
                 body = corpus.document(*(corpus.member(name, sent) for name, sent in members.items()))
                 yield f"{label} as {field} of {target!r}", method, target, ADMIN, body
@@ -465,14 +497,18 @@ def test_every_hostile_body_to_the_admin_gets_a_protocol_answer(server: Server, 
 
 def test_every_hostile_header_gets_a_protocol_answer(server: Server, crowd: Crowd):
     server.authenticate({"customer_id": "headed", "display_name": "Ana"})
-    names = (b"X-Write-Key", b"Authorization", b"Origin", b"If-None-Match", b"Content-Type", b"Accept", b"Cookie")
+    names = (
+        b"X-Write-Key", b"Authorization", b"Origin", b"If-None-Match", b"Content-Type", b"Accept", b"Cookie",
+        b"Content-Encoding", b"SentAt", b"X-Forwarded-Proto",
+    )  # fmt: skip
     body = b'{"customer_id":"headed"}'
 
     def requests() -> Iterator[Request]:
         for name, value, others in itertools.product(names, corpus.HEADERS, (b"", WRITER, ADMIN)):
             header = name + b": " + value + b"\r\n"
-            for path in PUBLIC:
+            for path in (*PUBLIC, "/v1/track"):
                 yield repr(header), b"POST", path.encode(), header + others, body
+            yield repr(header), b"GET", SETTINGS, header + others, None
             yield repr(header), b"OPTIONS", b"/api/v1/events", header + others, None
             yield repr(header), b"GET", b"/api/v1/customers/headed", header + others, None
         for value in corpus.HEADERS:
@@ -483,6 +519,60 @@ def test_every_hostile_header_gets_a_protocol_answer(server: Server, crowd: Crow
         check(answer, label)
 
 
+CROCT = b"/client/web/track"
+
+
+def croct_headers(**changes: bytes) -> bytes:
+    """Return the headers of a beacon."""
+    headers = {"X-App-Id": CHANNEL_ID.encode(), "X-Client-Id": b"1afefd85e744f39014f698ad16a787aa", **changes}
+    return b"".join(name.replace("_", "-").encode() + b": " + value + b"\r\n" for name, value in headers.items())
+
+
+def test_croct_is_told_that_every_beacon_with_a_right_app_id_was_taken(server: Server, crowd: Crowd):
+    """Any other answer would keep the tab from sending anything more."""
+    bodies = (*corpus.croct_beacons(), *((k, b) for k, b in corpus.BODIES.items() if len(b) <= BEACON_BYTES_MAX))
+
+    answers = crowd.send((label, b"POST", CROCT, croct_headers(), body) for label, body in bodies)
+
+    for label, answer in answers:
+        assert (answer.status, answer.body) == (200, OK), (label, answer)
+
+
+def test_croct_is_told_so_of_mutated_beacons_too(server: Server, crowd: Crowd):
+    chance = random.Random(3)
+    beacons = [body for _, body in corpus.croct_beacons() if len(body) < 4_000]
+    mutated = [corpus.mutated(chance, chance.choice(beacons), beacons) for _ in range(500)]
+
+    answers = crowd.send((repr(body[:2000]), b"POST", CROCT, croct_headers(), body) for body in mutated)
+
+    for label, answer in answers:
+        assert (answer.status, answer.body) == (200, OK), (label, answer)
+
+
+def test_croct_gets_protocol_answers_to_every_hostile_header(server: Server, crowd: Crowd):
+    body = b'{"payload":{"type":"userSignedIn","externalUserId":"headed"},"originalTime":1780000000000}'
+    values = (*corpus.HEADERS, b"e30.e30.", b"..", b"eyJhbGciOiJub25lIn0.e30.", b"." * 8_000)
+
+    def requests() -> Iterator[Request]:
+        for name, value in itertools.product(("X_App_Id", "X_Client_Id", "X_Token", "Origin"), values):
+            yield f"{name}: {value!r}", b"POST", CROCT, croct_headers(**{name: value}), body
+            yield f"{name}: {value!r}", b"OPTIONS", CROCT, croct_headers(**{name: value}), None
+
+    for label, answer in crowd.send(requests()):
+        check(answer, label)
+        assert answer.status in (200, 204, 401, 403), (label, answer)
+
+
+def test_croct_gets_a_client_id_whatever_it_says_it_has(server: Server, crowd: Crowd):
+    targets = [b"/client/web/cid?cid=" + value for value in corpus.QUERY_VALUES]
+
+    for label, answer in crowd.send((repr(target), b"GET", target, b"", None) for target in targets):
+        if answer.status == 200:
+            assert re.fullmatch(rb"[0-9a-fA-F-]{32,36}", answer.body), (label, answer)
+        else:
+            check(answer, label)
+
+
 def mutants(*, seed: int, requests: int) -> Iterator[Request]:
     """Give requests with accidents, the same ones for the same seed."""
     chance = random.Random(seed)
@@ -490,12 +580,17 @@ def mutants(*, seed: int, requests: int) -> Iterator[Request]:
     events = [body for _, body in corpus.hostile_events() if len(body) < 4_000]
     lookups = [body for body in corpus.LOOKUPS.values() if len(body) < 4_000]
     batches = [b'{"events":[' + b",".join(chance.choices(events, k=3)) + b"]}" for _ in range(200)]
+    messages = [*corpus.CAPTURED_MESSAGES, *(body for _, body in corpus.hostile_messages() if len(body) < 4_000)]
+    message_batches = [b'{"batch":[' + b",".join(chance.choices(messages, k=3)) + b"]}" for _ in range(200)]
     kinds: list[tuple[bytes, bytes, list[bytes]]] = [
         (b"/api/v1/authenticate", WRITER, identify),
         (b"/api/v1/events", WRITER, batches),
         (b"/api/v1/validate/authenticate", WRITER + ADMIN, identify),
         (b"/api/v1/validate/events", WRITER + ADMIN, batches),
         (b"/api/v1/customers/lookup", ADMIN, lookups),
+        (b"/v1/batch", WRITER, message_batches),
+        (b"/v1/track", WRITER, messages),
+        (b"/v1/i", WRITER, messages),
     ]
     for number in range(requests):
         path, headers, bodies = chance.choice(kinds)

@@ -97,7 +97,7 @@ PLANTS = (
         "empty_value_overwrites",
         "profiles/merge.py",
         "return Decision(field, Verdict.IGNORED_EMPTY, reason, old)",
-        "return Decision(field, Verdict.UNSET, reason, old)",
+        "return Decision(field, Verdict.UNSET, reason, old, old_version=old_version)",
         "tests/store/test_rules.py::test_an_empty_value_overwrites_nothing",
     ),
     Plant(

@@ -300,6 +300,58 @@ def test_an_event_that_cannot_be_saved_harms_no_other(store_url: str, urls: Urls
     assert values_in(store_url, *(f"c{n}" for n in range(5))) == [held, held, None, held, held]
 
 
+def change(*operations: tuple[object, ...], visitor_id: str = "v") -> dict[str, object]:
+    """Return a patch of what is the visitor's; each operation as type, path and value."""
+    steps = [dict(zip(("type", "path", "value"), operation, strict=False)) for operation in operations]
+    return {"type": "userProfileChanged", "visitor_id": visitor_id, "patch": {"operations": steps}}
+
+
+def test_a_patch_counts_on_what_is_held_of_the_customer(store_url: str, urls: Urls):
+    async def story(service: Service) -> None:
+        await submit(service, identify("c"), received_at=NOW)
+        for minute in (1, 2, 3):
+            await submit(service, change(("increment", "custom.points", 5)), received_at=NOW + minute * MINUTE)
+        last = change(("decrement", "custom.points"), ("merge", "custom", {"plan": "gold"}))
+        await submit(service, last, received_at=NOW + 4 * MINUTE)
+
+    play(store_url, urls, story)
+
+    check_store(store_url)
+    assert values_in(store_url, "c") == [{"custom.points": 14, "custom.plan": "gold"}]
+
+
+def test_a_list_that_grew_before_sign_in_is_adopted(store_url: str, urls: Urls):
+    async def story(service: Service) -> None:
+        await submit(service, change(("add", "interests", "tea")), received_at=NOW)
+        await submit(service, change(("combine", "interests", ["tea", "milk"])), received_at=NOW + MINUTE)
+        await submit(service, identify("c"), received_at=NOW + 2 * MINUTE)
+        await submit(service, change(("remove", "interests", "tea")), received_at=NOW + 3 * MINUTE)
+
+    play(store_url, urls, story)
+
+    check_store(store_url)
+    assert values_in(store_url, "c") == [{"interests": ["milk"]}]
+
+
+def test_one_failing_operation_voids_a_patch_and_only_the_admin_learns_of_it(store_url: str, urls: Urls):
+    failing = change(("set", "firstName", "Bo"), ("increment", "custom.plan", 1))
+
+    async def story(service: Service) -> tuple[object, dict[str, int]]:
+        before = change(("set", "firstName", "Ana"), ("set", "custom.plan", "gold"))
+        await post_events(service, identify("c"), before, {**before, "visitor_id": "nobody's"})
+        answer = await post_events(service, failing, {**failing, "visitor_id": "nobody's"})
+        refusals = await Ledger(service.database, service.spreads).list_refusals(1, {})
+        return answer, {str(reason): count for reason, count in refusals.counts.items()}
+
+    accepted = {"status": "accepted"}
+    answer, refused = play(store_url, urls, story)
+
+    assert answer == (200, {"results": [accepted, accepted]})
+    assert refused == {"failed_patch": 2}
+    check_store(store_url)
+    assert values_in(store_url, "c") == [{"first_name": "Ana", "custom.plan": "gold"}]
+
+
 def test_a_change_that_is_taken_back_leaves_the_connection_fit_for_events(store_url: str, urls: Urls):
     """psycopg deallocates prepared statements after a ROLLBACK, in its belief that all of them are its own."""
     command = Command("profiles", "load_customers", {"keys": b"[]", "buckets": b"{1}"})

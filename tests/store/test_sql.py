@@ -80,7 +80,11 @@ BAD_STATEMENTS: list[tuple[str, str]] = [
     ("volatile", "SELECT gen_random_uuid()"),
     ("volatile", "SELECT nextval('s')"),
     ("volatile", "SELECT 1 FROM visitor WHERE bucket = %(bucket)s AND since < current_date"),
-    ("lateral", "SELECT 1 FROM workspace AS w, LATERAL (SELECT 1) AS x"),
+    (
+        "no bucket",
+        "SELECT 1 FROM customer AS c, LATERAL (SELECT 1 FROM visitor AS v WHERE v.bucket = c.bucket) AS x"
+        " WHERE c.bucket = %(bucket)s",
+    ),
     ("advisory lock", "SELECT pg_advisory_xact_lock(1)"),
     ("advisory lock", "SELECT pg_try_advisory_lock(1)"),
     ("session", "LISTEN changes"),
@@ -295,9 +299,16 @@ FILLED: tuple[LiteralString, ...] = (
     """INSERT INTO event_seen (bucket, workspace_id, event_id, received_at)
        SELECT 1 + n % 3, 1 + n % 3, 'e' || n, '2026-01-01'::timestamptz + n * interval '1 min'
        FROM generate_series(1, 15000) AS n""",
-    """INSERT INTO refusal (bucket, workspace_id, refusal_id, reason, event, fields, occurred_at, received_at)
-       SELECT 1 + n % 3, 1 + n % 3, md5(n::text)::uuid, 'unknown_event', 'x', '{}', '2026-01-01', '2026-01-01'
+    """INSERT INTO refusal (bucket, workspace_id, refusal_id, reason, event, fields, faults, occurred_at, received_at)
+       SELECT 1 + n % 3, 1 + n % 3, md5(n::text)::uuid, 'unknown_event', 'x', '{}', '[]', '2026-01-01', '2026-01-01'
        FROM generate_series(1, 15000) AS n""",
+    """INSERT INTO event (bucket, workspace_id, is_direct, subject, occurred_at, record_id, kept_until, received_at,
+                          type, props, remarks)
+       SELECT 1 + n % 3, 1 + n % 3, n % 9 = 0, 'v' || n / 20, '2026-01-01'::timestamptz + n * interval '1 min',
+              md5(n::text)::uuid, now()::date + 395 + n % 3 * 30, '2026-01-01', 'page_view', '{}', '[]'
+       FROM generate_series(1, 30000) AS n""",
+    """INSERT INTO purchase (bucket, workspace_id, transaction_id, record_id, received_at)
+       SELECT 1 + n % 3, 1 + n % 3, 'c' || n, md5(n::text)::uuid, '2026-01-01' FROM generate_series(1, 15000) AS n""",
     """INSERT INTO refusal_count (bucket, workspace_id, channel_id, reason, day, refused)
        SELECT 1 + n % 3, 1 + n % 3, md5(n::text)::uuid, 'unknown_event', '2026-01-01', 1
        FROM generate_series(1, 15000) AS n""",
@@ -308,6 +319,10 @@ _KEYS = (
     '{"bucket":1,"workspace_id":1,"id":"c2","customer_id":"c2","visitor_id":"v2"}]'
 )
 _UUID = "019f0000-0000-7000-8000-000000000000"
+_SOURCES = (
+    '[{"number":0,"bucket":1,"workspace_id":1,"is_direct":false,"subject":"v1","since":"-infinity","until":"infinity",'
+    f'"before_at":"2027-01-01","before_id":"{_UUID}","quota":3}}]'
+)
 TYPICAL: dict[str, object] = {
     "workspace_id": 1, "workspace_ids": "{1}", "bucket": 1, "buckets": "{1}", "keys": _KEYS, "rows": "[]",
     "versions": "{1,2}", "visitor_ids": "{v1,v2}", "merge_ids": f"{{{_UUID}}}", "refusal_ids": f"{{{_UUID}}}",
@@ -315,7 +330,9 @@ TYPICAL: dict[str, object] = {
     "visitor_id": "v1", "version": 5, "skipped": False, "rows_max": 51, "visitors_max": 100,
     "now": "2026-01-01T00:00:00Z", "key_id": _UUID, "spread": 1, "slug": "s", "name": "n", "scopes": "{admin}",
     "scope": "admin", "secret_hash": "h", "hint": "h", "write_key": "w", "website_tracking": True, "origins": "{}",
-    "on_sign_out": "forget", "milliseconds": 1000, "channel_id": _UUID,
+    "on_sign_out": "forget", "milliseconds": 1000, "channel_id": _UUID, "sources": _SOURCES, "types": "{}",
+    "kept_from": "2026-01-01", "kept_to": "infinity", "oldest": "2026-01-01", "pause_max": "30 min",
+    "record_ids": f"{{{_UUID}}}", "subjects": "{v1}", "times": "{2026-01-01}",
 }  # fmt: skip
 """Parameters by name. What is not here is planned as null, as most filters are."""
 
@@ -426,12 +443,14 @@ SELECT 'column', c.relname, a.attnum::text, a.attname::text,
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
 LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
 LEFT JOIN pg_collation co ON co.oid = a.attcollation
-WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
 UNION ALL
-SELECT 'index', tablename, indexname, indexdef, '' FROM pg_indexes WHERE schemaname = 'public'
+SELECT 'index', i.tablename, i.indexname, i.indexdef, ''
+FROM pg_indexes i JOIN pg_class c ON c.relname = i.tablename AND NOT c.relispartition WHERE i.schemaname = 'public'
 UNION ALL
-SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(oid), ''
-FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+SELECT 'constraint', o.conrelid::regclass::text, o.conname, pg_get_constraintdef(o.oid), ''
+FROM pg_constraint o JOIN pg_class c ON c.oid = o.conrelid AND NOT c.relispartition
+WHERE o.connamespace = 'public'::regnamespace
 UNION ALL
 SELECT 'migration', number::text, name, '', '' FROM migration
 UNION ALL
@@ -441,7 +460,7 @@ ORDER BY 1, 2, 3, 4
 
 
 def shape(url: str) -> list[tuple[Any, ...]]:
-    """Return everything that makes the schema."""
+    """Return everything that makes the schema; partitions are not of the schema, they come and go."""
     with psycopg.connect(url) as connection:
         return connection.execute(_SHAPE).fetchall()
 

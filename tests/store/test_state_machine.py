@@ -37,8 +37,23 @@ profiles = strategies.fixed_dictionaries({}, optional={"firstName": strategies.s
 operations = strategies.one_of(
     strategies.builds(lambda value: {"type": "set", "path": "email", "value": value}, values["email"]),
     strategies.builds(lambda value: {"type": "set", "path": "gender", "value": value}, values["gender"]),
+    strategies.builds(lambda value: {"type": "merge", "path": ".", "value": value}, profiles),
     strategies.builds(
-        lambda path: {"type": "unset", "path": path}, strategies.sampled_from(["email", "gender", "firstName"])
+        lambda kind, path: {"type": kind, "path": path},
+        strategies.sampled_from(["unset", "clear"]),
+        strategies.sampled_from(["email", "gender", "firstName", "interests", "custom.points"]),
+    ),
+    strategies.builds(
+        lambda kind, path, value: {"type": kind, "path": path, "value": value},
+        strategies.sampled_from(["add", "combine", "remove"]),
+        strategies.sampled_from(["interests", "interests", "interests", "email", "custom.points"]),
+        strategies.sampled_from(["tea", "milk", "rice"]),
+    ),
+    strategies.builds(
+        lambda kind, path, value: {"type": kind, "path": path, "value": value},
+        strategies.sampled_from(["increment", "decrement"]),
+        strategies.sampled_from(["custom.points", "custom.points", "gender"]),
+        strategies.sampled_from([1, 2, 0]),
     ),
 )
 ages = strategies.sampled_from([None, None, 0, 1, 2, 5, 40, -10])

@@ -21,7 +21,7 @@ def test_old_event_ids_and_refusals_go_and_young_ones_and_counts_stay(urls: Urls
         for age in (REFUSALS_DAYS_KEPT + 1, REFUSALS_DAYS_KEPT - 1):
             at = NOW - age * DAY
             connection.execute(
-                "INSERT INTO refusal VALUES (0, 1, %s, NULL, 'x', 'x', NULL, NULL, NULL, '{}', %s, %s)",
+                "INSERT INTO refusal VALUES (0, 1, %s, NULL, 'x', 'x', NULL, NULL, NULL, '{}', '[]', %s, %s)",
                 (make_id(at, 0, 0), to_text(at), to_text(at)),
             )
         connection.execute("INSERT INTO refusal_count VALUES (0, 1, %s, 'x', '2020-01-01', 7)", [NO_CHANNEL])

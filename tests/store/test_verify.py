@@ -276,7 +276,7 @@ def test_all_differences_are_counted_and_the_first_are_shown(urls: Urls, store_u
 
 def test_one_workspace_alone_is_verified(urls: Urls, store_url: str):
     write(urls, store_url, HISTORY)
-    execute(store_url, "INSERT INTO workspace VALUES (2, 'other', 1, NULL, '2026-01-01')")
+    execute(store_url, "INSERT INTO workspace (workspace_id, slug, created_at) VALUES (2, 'other', '2026-01-01')")
     execute(store_url, "UPDATE customer SET digest = 'stale' WHERE customer_id = '42'")
 
     reports = [verify(store_url, slug="other"), verify(store_url, slug="main")]

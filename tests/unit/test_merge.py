@@ -45,7 +45,7 @@ def test_a_newer_value_overwrites():
     profile = held(display_name=HeldField("Ana", NOON - 1, 3))
 
     assert decided(profile, value("display_name", "Bo")) == (
-        Decision("display_name", Verdict.OVERWROTE, old="Ana", value="Bo"),
+        Decision("display_name", Verdict.OVERWROTE, old="Ana", value="Bo", old_version=3),
     )
 
 
@@ -121,7 +121,7 @@ def test_a_removal_keeps_out_an_older_value_that_comes_late():
 
     late = merging.apply(removed.profile, incoming(occurred_at=NOON - 1), [value("display_name", "Bo")])
 
-    assert removed.merge.decisions == (Decision("display_name", Verdict.UNSET, old="Ana"),)
+    assert removed.merge.decisions == (Decision("display_name", Verdict.UNSET, old="Ana", old_version=3),)
     assert [d.verdict for d in late.merge.decisions] == [Verdict.SKIPPED_OLDER]
     assert late.profile.values() == {}
 
@@ -139,7 +139,7 @@ def test_custom_fields_are_bounded_and_known_ones_go_on():
 
     assert decisions == (
         Decision("custom.new", Verdict.SKIPPED_INVALID, Reason.TOO_MANY, value=1),
-        Decision("custom.f0", Verdict.OVERWROTE, old=0, value=9),
+        Decision("custom.f0", Verdict.OVERWROTE, old=0, value=9, old_version=1),
     )
 
 

@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from identity.events.identity import Identify, PatchOperation, ProfileChange, Sender, SignOut, Unusable
+from identity.events.identity import Identify, ProfileChange, Sender, SignOut, Unusable
 from identity.parse import event_items, read_events, read_patch, read_push, read_write_key, to_identify
 from identity.refusals import Refusal
 from identity.tolerant import read_object
 from identity.visitors import read_customer_id, read_visitor_id
 from profiles.clock import bucket_of_id, event_time, make_id, read_time, to_text
+from profiles.patches import PATH_CHARACTERS_MAX, PatchOperation
 from profiles.remarks import Reason
 
 NOW = 1_780_000_000_000
@@ -201,11 +202,68 @@ def test_a_patch_is_read_whole_or_not_at_all():
 
     assert read_patch({"operations": [good]}) == (PatchOperation("set", "address.city", "Taipei"),)
     assert read_patch([good]) == (PatchOperation("set", "address.city", "Taipei"),)
-    for operations in ([good, bad], [], [{"type": "set", "path": "x"}], [{"type": "unset", "path": "a[0]"}], "x", None):
+    for operations in ([good, bad], [], [{"type": "set", "path": "x"}], [{"type": "unset", "path": "a[0"}], "x", None):
         assert read_patch({"operations": operations}) is Refusal.INVALID_PATCH
     change = parsed({"type": "userProfileChanged", "visitor_id": "v", "patch": {"operations": [bad]}})[0]
     assert isinstance(change, ProfileChange)
     assert change.patch is Refusal.INVALID_PATCH
+
+
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        ({"type": "add", "path": "interests", "value": "tea"}, PatchOperation("add", "interests", "tea")),
+        ({"type": "add", "path": "interests", "value": None}, PatchOperation("add", "interests", None)),
+        ({"type": "merge", "path": ".", "value": {}}, PatchOperation("merge", ".", {})),
+        ({"type": "increment", "path": "custom.points"}, PatchOperation("increment", "custom.points", 1)),
+        ({"type": "decrement", "path": "custom.points", "value": None}, PatchOperation("decrement", "custom.points")),
+        ({"type": "clear", "path": "custom.a.b[0][1].c"}, PatchOperation("clear", "custom.a.b[0][1].c")),
+        ({"type": "unset", "path": "[0].a", "value": 5}, PatchOperation("unset", "[0].a")),
+        ({"type": "set", "path": "__proto__.x", "value": 1}, PatchOperation("set", "__proto__.x", 1)),
+    ],
+)
+def test_an_operation_is_read(sent: dict[str, object], read: PatchOperation):
+    assert read_patch([sent]) == (read,)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"type": "collect", "path": "interests", "value": "tea"},
+        {"type": ["set"], "path": "interests", "value": "tea"},
+        {"type": "set", "value": "tea"},
+        {"type": "set", "path": 5, "value": "tea"},
+        {"type": "set", "path": "interests"},
+        {"type": "remove", "path": "interests"},
+        {"type": "merge", "path": ".", "value": None},
+        {"type": "merge", "path": "interests", "value": "tea"},
+        {"type": "increment", "path": "custom.points", "value": "5"},
+        {"type": "increment", "path": "custom.points", "value": True},
+        {"type": "decrement", "path": "custom.points", "value": 2**53 + 1},
+        *(
+            {"type": "unset", "path": path}
+            for path in (
+                "",
+                "..",
+                ".a",
+                "a.",
+                "a..b",
+                "a b",
+                "a[]",
+                "a[-1]",
+                "a.[0]",
+                "a[0]b",
+                "9a",
+                "é",
+                "a\n",
+                "a[٣]",
+            )
+        ),
+        {"type": "unset", "path": "a" * (PATH_CHARACTERS_MAX + 1)},
+    ],
+)
+def test_an_operation_that_no_profile_could_take_is_not_read(sent: dict[str, object]):
+    assert read_patch([sent]) is Refusal.INVALID_PATCH
 
 
 json_values = st.recursive(

@@ -7,10 +7,10 @@ import msgspec
 import pytest
 
 from identity.events.identity import (
+    Alias,
     Event,
     Identify,
     OnSignOut,
-    PatchOperation,
     ProfileChange,
     Sender,
     SignIn,
@@ -20,6 +20,7 @@ from identity.events.identity import (
 )
 from identity.refusals import Refusal
 from identity.resolve import Changes, Fact, Held, Key, Visitor, decide, find_refusal, missing, state_at
+from profiles.patches import PatchOperation
 from profiles.profile import Profile
 from profiles.remarks import Verdict
 
@@ -172,6 +173,42 @@ def test_a_sign_in_creates_an_empty_profile_and_links():
     assert (world.values("42"), world.customer_of("v")) == ({}, "42")
 
 
+def test_a_sign_in_said_in_passing_counts_only_of_a_visitor_of_whom_nobody_spoke():
+    world = World()
+
+    first = world.take(event(SignIn, "A", only_first=True))
+    other = world.take(event(SignIn, "B", at=NOON + 1, only_first=True))
+    world.take(event(SignOut, None, at=NOON + 2))
+    again = world.take(event(SignIn, "A", at=NOON + 3, only_first=True))
+
+    assert [len(changes.facts) for changes in (first, other, again)] == [1, 0, 0]
+    assert other.writes_nothing
+    assert world.customer_of("v") is None
+
+
+def test_an_alias_links_what_was_a_visitor_until_now():
+    world = World()
+
+    changes = world.take(event(Alias, "42", "anonymous-1"))
+
+    assert world.customer_of("anonymous-1") == "42"
+    assert not changes.refused
+
+
+def test_an_alias_of_itself_changes_nothing():
+    assert World().take(event(Alias, "42", "42")).writes_nothing
+
+
+def test_an_alias_never_makes_two_customers_one():
+    world = World()
+    world.take(identify("u-1"), identify("u-2", "w"))
+
+    changes = world.take(event(Alias, "u-2", "u-1", at=NOON + 1))
+
+    assert [refused.reason for refused in changes.refused] == [Refusal.ALIAS_OF_CUSTOMER]
+    assert not changes.facts
+
+
 @pytest.mark.parametrize("named", [None, "A"])
 def test_a_sign_out_that_names_nobody_or_the_current_customer_ends_the_link(named):
     world = World()
@@ -210,6 +247,27 @@ def test_a_patch_sets_and_unsets_on_the_current_customer():
     world.take(patch(PatchOperation("set", "firstName", "Ana"), PatchOperation("unset", "gender"), at=NOON + 1))
 
     assert world.values("A") == {"display_name": "Ana", "first_name": "Ana"}
+
+
+def test_a_patch_counts_on_what_the_event_before_it_in_the_batch_left():
+    world = World()
+    one_more = PatchOperation("increment", "custom.points", 1)
+
+    world.take(identify("A"), patch(one_more, at=NOON + 1), patch(one_more, one_more, at=NOON + 2))
+
+    assert world.values("A") == {"custom.points": 3}
+
+
+def test_one_failing_operation_voids_the_patch_of_a_customer_and_of_nobody():
+    world = World()
+    operations = [PatchOperation("set", "custom.plan", "gold"), PatchOperation("increment", "custom.plan", 1)]
+    world.take(identify("A"))
+
+    of_customer = world.take(patch(*operations))
+    of_nobody = world.take(patch(*operations, visitor="w"))
+
+    assert [c.outcomes[0].refusal for c in (of_customer, of_nobody)] == [Refusal.FAILED_PATCH] * 2
+    assert (world.values("A"), world.visitors.get((1, "w"))) == ({}, None)
 
 
 def test_a_patch_that_names_another_customer_changes_nobody():

@@ -8,6 +8,8 @@ CREATE TABLE channel (
     website_tracking boolean NOT NULL,
     origins text[] NOT NULL,
     on_sign_out text NOT NULL CHECK (on_sign_out IN ('forget', 'keep')),
+    signed_identity text NOT NULL DEFAULT 'off' CHECK (signed_identity IN ('off', 'observe', 'required')),
+    identity_keys jsonb NOT NULL DEFAULT '[]',  -- identity.tokens.IdentityKey, several while they are changed over
     created_at timestamptz NOT NULL,
     revoked_at timestamptz
 );
@@ -58,7 +60,7 @@ CREATE TABLE event_seen (
 );
 CREATE INDEX event_seen_age ON event_seen (received_at);
 
--- Refused events. The values that were sent are not kept, only the names of the fields.
+-- Refused events. The values that were sent are not kept, only the names of the fields and what was wrong where.
 CREATE TABLE refusal (
     bucket smallint NOT NULL,
     workspace_id integer NOT NULL,
@@ -70,6 +72,7 @@ CREATE TABLE refusal (
     visitor_id text,
     customer_id text,
     fields text[] NOT NULL,
+    faults jsonb NOT NULL,
     occurred_at timestamptz NOT NULL,
     received_at timestamptz NOT NULL,
     PRIMARY KEY (workspace_id, refusal_id, bucket)

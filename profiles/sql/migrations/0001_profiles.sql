@@ -10,6 +10,7 @@ CREATE TABLE workspace (
     slug text NOT NULL UNIQUE,
     spread smallint NOT NULL DEFAULT 1 CHECK (spread BETWEEN 1 AND 4096),
     blocked_customer_ids text[],
+    footprint_days smallint NOT NULL DEFAULT 395 CHECK (footprint_days BETWEEN 1 AND 3650),
     created_at timestamptz NOT NULL
 );
 

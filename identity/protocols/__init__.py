@@ -1,0 +1,1 @@
+"""One module per wire dialect: pure readers, and their HTTP edges."""

@@ -51,8 +51,8 @@ def _read_text(text: str) -> int | None:
 
 
 CLOCK_STEP_MILLISECONDS = 60_000
-"""How far a client's clock is off is taken to the nearest of these steps. To the millisecond it would hold the time that
-the request took, and of a sign-out and the sign-in right after it now the one, now the other would come first."""
+"""How far a client's clock is off is taken to the nearest of these steps. To the millisecond it would hold the time
+that the request took, and of a sign-out and the sign-in right after it now the one, now the other would come first."""
 
 
 def event_time(occurred_at: int | None, sent_at: int | None, received_at: int) -> int:

@@ -341,7 +341,7 @@ def _changed(held: JsonValue, below: Sequence[str | int], operation: PatchOperat
         return value
     if takes_away and value is inner:
         return held
-    after: Any = dict(held)
+    after: Any = list(held) if isinstance(held, list) else dict(held)
     if takes_away and value is None:
         del after[step]
     elif step == len(after):

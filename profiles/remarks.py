@@ -99,8 +99,8 @@ class Decision(msgspec.Struct, frozen=True, array_like=True):
     """What a merge did to one field.
 
     ``value`` is the clean value that was offered, kept for those that lost as well, so that the fold can fall back
-    to it; ``old`` is what was held before; ``raw`` is the text that was sent, for faults. ``old_version`` is the version
-    of the merge that had set what a winner replaced, so that the winners of a field can be followed back one by one.
+    to it; ``old`` is what was held before; ``raw`` is the text that was sent, for faults. ``old_version`` is that of
+    the merge which had set what a winner replaced, so that the winners of a field can be followed back one by one.
     """
 
     field: str

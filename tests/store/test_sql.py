@@ -82,8 +82,7 @@ BAD_STATEMENTS: list[tuple[str, str]] = [
     ("volatile", "SELECT 1 FROM visitor WHERE bucket = %(bucket)s AND since < current_date"),
     (
         "no bucket",
-        "SELECT 1 FROM customer AS c, LATERAL (SELECT 1 FROM visitor AS v WHERE v.bucket = c.bucket) AS x"
-        " WHERE c.bucket = %(bucket)s",
+        "SELECT 1 FROM customer AS c, LATERAL (SELECT 1 FROM visitor WHERE bucket = c.bucket) x WHERE c.bucket = %(b)s",
     ),
     ("advisory lock", "SELECT pg_advisory_xact_lock(1)"),
     ("advisory lock", "SELECT pg_try_advisory_lock(1)"),

@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -14,13 +15,13 @@ from identity.belonging import ChangePoint, Stretch
 from identity.events.behaviour import Behaviour, EventFault
 from identity.events.identity import Event
 from identity.partitions import MONTHS_AHEAD
+from identity.refusals import Refusal
 from identity.resolve import Changes, Key, Record
 from profiles import store
 from profiles.access import Access
 from profiles.clock import NEWEST, to_text
 from profiles.database import Connection, Database, rows_json, statement
-from profiles.pipeline import Command, array_parameter, fetch_together
-from profiles.remarks import JsonValue
+from profiles.pipeline import Command, Copy, array_parameter, copied, fetch_together
 from profiles.store import KeyRow, Spreads
 
 VISITORS_MAX = 1000
@@ -36,31 +37,18 @@ SESSION_PAUSE_SECONDS_MAX = 1800
 """A visitor who comes back after a longer pause begins another session."""
 SUM_MILLISECONDS_MAX = 5000
 _DAY_MILLISECONDS = 86_400_000
+_encode = msgspec.json.Encoder().encode
 _CHANGE_MILLISECONDS = _DAY_MILLISECONDS
 """After a change of retention an event may still come by a worker, or a clock, that goes by what was before."""
 _DAYS_AHEAD = 31 * MONTHS_AHEAD
 _EVER = -1
 
 
-class _EventRow(msgspec.Struct, frozen=True):
+class _EventRow(NamedTuple):
+    """A row of ``copy_events``, but for the bucket, by which it finds its shard."""
+
     bucket: int
-    workspace_id: int
-    is_direct: bool
-    subject: str
-    occurred_at: str
-    record_id: str
-    kept_until: str
-    received_at: str
-    channel_id: str | None
-    type: str
-    label: str | None
-    event_id: str | None
-    customer_id: str | None
-    order_id: str | None
-    revenue: float | None
-    currency: str | None
-    props: dict[str, JsonValue]
-    remarks: tuple[EventFault, ...]
+    line: str
 
 
 class _PurchaseRow(msgspec.Struct, frozen=True):
@@ -77,38 +65,33 @@ def purchases_query(database: Database, rows: Sequence[KeyRow]) -> list[Command]
 
 
 def saving(database: Database, spreads: Spreads, changes: Changes) -> list[Command]:
-    """Return the commands that append to the footprint, and remember the transactions in it."""
-    events = [_event_row(spreads, record) for record in changes.records]
+    """Return the commands that remember the transactions of a batch."""
     purchases = [_purchase_row(spreads, key, record) for key, record in changes.purchases.items()]
-    return [
-        *store.writing(database, "identity", "insert_purchases", purchases),
-        *store.writing(database, "identity", "insert_events", events),
-    ]
+    return store.writing(database, "identity", "insert_purchases", purchases)
 
 
-def _event_row(spreads: Spreads, record: Record) -> _EventRow:
+def copying(database: Database, spreads: Spreads, records: Iterable[Record]) -> list[Copy]:
+    """Return what appends events to the footprint, a COPY per shard."""
+    rows = [event_row(spreads, record) for record in records]
+    return [Copy("identity", "copy_events", [row.line for row in group]) for group in database.by_shard(rows)]
+
+
+def event_row(spreads: Spreads, record: Record) -> "_EventRow":
+    """Return the row of an event."""
     event = record.event
-    order = event.order
-    return _EventRow(
-        bucket=spreads.bucket(event.sender.workspace_id, record.subject),
-        workspace_id=event.sender.workspace_id,
-        is_direct=record.is_direct,
-        subject=record.subject,
-        occurred_at=to_text(event.occurred_at),
-        record_id=record.record_id,
-        kept_until=kept_until(event.received_at, event.sender.footprint_days),
-        received_at=to_text(event.received_at),
-        channel_id=event.sender.channel_id,
-        type=event.name,
-        label=event.label,
-        event_id=event.event_id,
-        customer_id=event.customer if isinstance(event.customer, str) else None,
-        order_id=order.order_id if order else None,
-        revenue=order.revenue if order else None,
-        currency=order.currency if order else None,
-        props=event.props,
-        remarks=event.remarks,
+    sender, order = event.sender, event.order
+    bucket = spreads.bucket(sender.workspace_id, record.subject)
+    customer_id = None if isinstance(event.customer, Refusal) else event.customer
+    revenue = None if order is None or order.revenue is None else repr(order.revenue)
+    remarks = _encode(event.remarks).decode() if event.remarks else "[]"
+    line = (
+        f"{bucket}\t{sender.workspace_id}\t{record.is_direct}\t{copied(record.subject)}\t{to_text(event.occurred_at)}\t"
+        f"{record.record_id}\t{kept_until(event.received_at, sender.footprint_days)}\t{to_text(event.received_at)}\t"
+        f"{copied(sender.channel_id)}\t{copied(event.name)}\t{copied(event.label)}\t{copied(event.event_id)}\t"
+        f"{copied(customer_id)}\t{copied(order.order_id if order else None)}\t{copied(revenue)}\t"
+        f"{copied(order.currency if order else None)}\t{copied(_encode(event.props).decode())}\t{copied(remarks)}\n"
     )
+    return _EventRow(bucket, line)
 
 
 def _purchase_row(spreads: Spreads, key: Key, record: Record) -> _PurchaseRow:

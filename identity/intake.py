@@ -11,7 +11,7 @@ import random
 import secrets
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from itertools import count, islice
 from zlib import crc32
 
@@ -49,6 +49,7 @@ ALONE_ATTEMPTS_MAX = 40
 BACK_OFF_SECONDS_MAX = 0.02
 FOOTPRINT_ITEMS_MAX = 1000
 """Behaviour events in one batch: no profile waits for theirs, and large statements are cheaper by the row."""
+FOOTPRINT_WAITING_MAX = 16_384
 
 
 class Faulty(Exception):
@@ -64,34 +65,41 @@ class Intake:
         self._spreads = spreads
         self._ids = count(secrets.randbits(61))
         self._lanes: list[Coalescer[Event, Outcome]] = [Coalescer(self._take) for _ in range(LANES)]
-        self._footprint: Coalescer[Event, Outcome] = Coalescer(self._take, items_max=FOOTPRINT_ITEMS_MAX)
+        self._footprint: Coalescer[Event, Outcome] = Coalescer(
+            self._take, items_max=FOOTPRINT_ITEMS_MAX, waiting_max=FOOTPRINT_WAITING_MAX, lanes=LANES
+        )
 
     @property
     def waiting(self) -> int:
         """Events that wait for their batch."""
         return sum(lane.waiting for lane in (*self._lanes, self._footprint))
 
-    def submit(self, events: Sequence[Event]) -> list[asyncio.Future[Outcome]]:
-        """Queue events, all or none. The outcome of each comes when it is committed.
+    def submit_one(self, event: Event) -> asyncio.Future[Outcome]:
+        """Queue one event. Its outcome comes when it is committed; raises as ``submit``, and what is its own fault."""
+        return self._lane(event).submit(event)
 
-        Raises (here or by the future):
+    def submit(self, events: Sequence[Event]) -> Awaitable[list[Outcome | Exception]]:
+        """Queue events, all or none. Their outcomes come, in order, when they are committed; an event whose own fault
+        kept it from that has an exception in its place.
+
+        Raises (here or when awaited):
             Overloaded: too much is waiting; nothing was done.
-            Unavailable: the database gave no answer in time; events may or may not have been taken.
         """
-        if not events:
-            return []
         deciding = [event for event in events if not isinstance(event, Behaviour)]
+        if not deciding:
+            return self._footprint.submit_all(events)
         # All identity events of one request go one after another, and so do those of one visitor.
-        first = (deciding or events)[0]
-        lane = self._lanes[crc32((first.visitor_id or str(first.customer)).encode()) % len(self._lanes)]
+        lane = self._lane(deciding[0])
         if len(deciding) == len(events):
             return lane.submit_all(events)
         # Whose the footprint is, is computed when it is looked at: it may overtake what identifies the visitor.
         behaviour = [event for event in events if isinstance(event, Behaviour)]
         lane.require_room(len(deciding))
         self._footprint.require_room(len(behaviour))
-        decided, recorded = iter(lane.submit_all(deciding)), iter(self._footprint.submit_all(behaviour))
-        return [next(recorded if isinstance(event, Behaviour) else decided) for event in events]
+        return _in_order(events, lane.submit_all(deciding), self._footprint.submit_all(behaviour))
+
+    def _lane(self, event: Event) -> Coalescer[Event, Outcome]:
+        return self._lanes[crc32((event.visitor_id or str(event.customer)).encode()) % len(self._lanes)]
 
     async def drain(self) -> None:
         """Wait until every event taken in is committed or has failed."""
@@ -221,7 +229,8 @@ class Intake:
         pairs = identifications.pair_rows(spreads, changes)
         commands = store.saving(database, spreads, changes.merges, changes.customers, pairs)
         commands += identifications.saving(database, spreads, changes)
-        await write_together(connection, [*commands, *footprint.saving(database, spreads, changes)])
+        commands += footprint.saving(database, spreads, changes)
+        await write_together(connection, commands, footprint.copying(database, spreads, changes.records))
 
     async def _was_written(self, connection: Connection, changes: Changes) -> bool:
         """Return whether a batch whose commit was cut off is there after all; any of its rows proves it."""
@@ -278,6 +287,15 @@ class Intake:
         cache = self._cache
         customers = [(cache.customer_key(*key), profile.version) for key, profile in changes.customers.items()]
         return customers + [(cache.visitor_key(*key), visitor.version) for key, visitor in changes.visitors.items()]
+
+
+async def _in_order(
+    events: Sequence[Event],
+    deciding: Awaitable[list[Outcome | Exception]],
+    behaviour: Awaitable[list[Outcome | Exception]],
+) -> list[Outcome | Exception]:
+    decided, recorded = (iter(outcomes) for outcomes in await asyncio.gather(deciding, behaviour))
+    return [next(recorded if isinstance(event, Behaviour) else decided) for event in events]
 
 
 def _count(changes: Changes) -> None:

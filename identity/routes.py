@@ -1,6 +1,5 @@
 """The HTTP edge of events: bytes, clock and key in; receipt out."""
 
-import asyncio
 import time
 from collections.abc import Callable
 
@@ -146,7 +145,7 @@ class EventRoutes:
             return _OK
         if push is None:
             push = read_push(members, self._gate.blocked(channel))
-        await self._intake.submit([to_identify(push, channel.sender, self._clock())])[0]
+        await self._intake.submit_one(to_identify(push, channel.sender, self._clock()))
         return _OK
 
     async def events(self, request: Request) -> Response:
@@ -154,7 +153,7 @@ class EventRoutes:
         members = await _object(request, EVENTS_BYTES_MAX)
         channel = self._gate.admit(await self._gate.channel(_write_key(request, members)), request)
         events = self._read_events(members, channel.sender, self._gate.blocked(channel))
-        outcomes = await asyncio.gather(*self._intake.submit(events), return_exceptions=True)
+        outcomes = await self._intake.submit(events)
         results = [_result(event, outcome) for event, outcome in zip(events, outcomes, strict=True)]
         return json_response({"results": results})
 

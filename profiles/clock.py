@@ -42,12 +42,16 @@ def _read_text(text: str) -> int | None:
     if not match:
         return None
     day, clock, fraction, zulu, offset = match.groups()
+    seconds = _read_second(f"{day}T{clock}{'+00:00' if zulu else offset}")
+    return None if seconds is None else seconds * 1000 + int((fraction or "0").ljust(3, "0")[:3])
+
+
+@lru_cache(maxsize=1024)  # as for _second_text
+def _read_second(text: str) -> int | None:
     try:
-        moment = datetime.fromisoformat(f"{day}T{clock}{'+00:00' if zulu else offset}")
-        seconds = (moment - _EPOCH) // timedelta(seconds=1)
+        return (datetime.fromisoformat(text) - _EPOCH) // timedelta(seconds=1)
     except (ValueError, OverflowError):
         return None
-    return seconds * 1000 + int((fraction or "0").ljust(3, "0")[:3])
 
 
 CLOCK_STEP_MILLISECONDS = 60_000

@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 ITEMS_MAX = 256
 """Items in one batch."""
@@ -24,11 +24,21 @@ class Overloaded(Exception):
     """Too much is waiting. Nothing was done; come back later."""
 
 
-class Coalescer(Generic[Item, Result]):
-    """Gives a batch function the items of many callers, one batch at a time, in order of arrival.
+class _Group(NamedTuple):
+    """Items that came together. ``is_lone``: its future gives the one result itself, not a list of one."""
 
-    ``work`` takes 1 to ``items_max`` items and gives one result each, in order; a result that is an exception is
-    raised to the item's caller alone. What ``work`` raises is raised to every caller of the batch.
+    items: Sequence[Any]
+    future: asyncio.Future[Any]
+    queued_at: float
+    is_lone: bool
+
+
+class Coalescer(Generic[Item, Result]):
+    """Gives a batch function the items of many callers, in order of arrival, one batch at a time or, where items need
+    not wait for one another, ``lanes`` at a time.
+
+    ``work`` takes up to ``items_max`` items, more only if they came together, and gives one result each, in order; a
+    result that is an exception concerns that item alone. What ``work`` raises is raised to every caller of the batch.
     """
 
     def __init__(
@@ -37,17 +47,16 @@ class Coalescer(Generic[Item, Result]):
         *,
         items_max: int = ITEMS_MAX,
         waiting_max: int = WAITING_MAX,
+        lanes: int = 1,
     ) -> None:
         self._work = work
         self._items_max = items_max
         self._waiting_max = waiting_max
-        self._waiting: deque[tuple[Item, asyncio.Future[Result], float]] = deque()
-        self._runner: asyncio.Task[None] | None = None
-
-    @property
-    def waiting(self) -> int:
+        self._groups: deque[_Group] = deque()
+        self._lanes = lanes
+        self._runners: set[asyncio.Task[None]] = set()
+        self.waiting = 0
         """Items that wait now."""
-        return len(self._waiting)
 
     def submit(self, item: Item) -> asyncio.Future[Result]:
         """Queue an item and return the future of its result.
@@ -55,67 +64,83 @@ class Coalescer(Generic[Item, Result]):
         Raises:
             Overloaded: the queue is full.
         """
-        return self.submit_all((item,))[0]
+        return self._queue((item,), is_lone=True)
 
-    def submit_all(self, items: Sequence[Item]) -> list[asyncio.Future[Result]]:
-        """Queue several items, all of them or none.
+    def submit_all(self, items: Sequence[Item]) -> asyncio.Future[list[Result | Exception]]:
+        """Queue several items, all of them or none, for one batch, and return the future of their results.
 
         Raises:
             Overloaded: the queue has no room for all.
         """
+        return self._queue(items, is_lone=False)
+
+    def _queue(self, items: Sequence[Item], *, is_lone: bool) -> asyncio.Future[Any]:
         self.require_room(len(items))
         loop = asyncio.get_running_loop()
-        queued_at = time.monotonic()
-        futures: list[asyncio.Future[Result]] = [loop.create_future() for _ in items]
-        self._waiting.extend((item, future, queued_at) for item, future in zip(items, futures, strict=True))
-        if self._runner is None and items:
-            self._runner = loop.create_task(self._run())
-        return futures
+        future = loop.create_future()
+        if not items:
+            future.set_result([])
+            return future
+        self._groups.append(_Group(items, future, time.monotonic(), is_lone))
+        self.waiting += len(items)
+        if len(self._runners) < self._lanes:
+            self._runners.add(loop.create_task(self._run()))
+        return future
 
     def require_room(self, items: int) -> None:
         """Raise Overloaded unless so many items may be queued now."""
-        if len(self._waiting) + items > self._waiting_max:
+        if self.waiting + items > self._waiting_max:
             raise Overloaded
 
     async def drain(self) -> None:
         """Wait until nothing waits and nothing is under way."""
-        while self._runner is not None:
-            await asyncio.wait({self._runner})
+        while self._runners:
+            await asyncio.wait(self._runners)
 
     async def _run(self) -> None:
         try:
-            while self._waiting:
+            while self._groups:
                 batch = self._next_batch()
                 if batch:
                     await self._run_batch(batch)
         finally:
-            self._runner = None
+            runner = asyncio.current_task()
+            assert runner is not None
+            self._runners.discard(runner)
 
-    def _next_batch(self) -> list[tuple[Item, asyncio.Future[Result]]]:
-        batch: list[tuple[Item, asyncio.Future[Result]]] = []
+    def _next_batch(self) -> list[_Group]:
+        batch: list[_Group] = []
+        size = 0
         oldest = time.monotonic() - WAIT_SECONDS_MAX
-        while self._waiting and len(batch) < self._items_max:
-            item, future, queued_at = self._waiting.popleft()
-            if future.done():
+        while self._groups and (not batch or size + len(self._groups[0].items) <= self._items_max):
+            group = self._groups.popleft()
+            self.waiting -= len(group.items)
+            if group.future.done():
                 continue
-            if queued_at < oldest:
-                future.set_exception(Overloaded())
+            if group.queued_at < oldest:
+                group.future.set_exception(Overloaded())
             else:
-                batch.append((item, future))
+                batch.append(group)
+                size += len(group.items)
         return batch
 
-    async def _run_batch(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+    async def _run_batch(self, batch: list[_Group]) -> None:
         try:
-            results = await self._work([item for item, _ in batch])
+            results = await self._work([item for group in batch for item in group.items])
         except Exception as error:  # noqa: BLE001 - every caller of the batch is told, whatever it is
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
+            for group in batch:
+                if not group.future.done():
+                    group.future.set_exception(error)
             return
-        for (_, future), result in zip(batch, results, strict=True):
-            if future.done():
+        at = 0
+        for group in batch:
+            told = results[at : at + len(group.items)]
+            at += len(told)
+            if group.future.done():
                 continue
-            if isinstance(result, Exception):
-                future.set_exception(result)
+            if not group.is_lone:
+                group.future.set_result(list(told))
+            elif isinstance(told[0], Exception):
+                group.future.set_exception(told[0])
             else:
-                future.set_result(result)
+                group.future.set_result(told[0])

@@ -33,6 +33,26 @@ class Command(NamedTuple):
     """Of a writing statement: the rows it must give back; fewer mean that another writer was faster."""
 
 
+class Copy(NamedTuple):
+    """Rows for a COPY out of ``<package>/sql/<name>.sql``, a line each, values made by ``copied``, tabs between."""
+
+    package: str
+    name: str
+    lines: Sequence[str]
+
+
+def copied(value: str | None) -> str:
+    """Return a value as COPY's text format has it."""
+    if value is None:
+        return r"\N"
+    if "\\" in value or not value.isprintable():
+        return value.translate(_ESCAPED)
+    return value
+
+
+_ESCAPED = str.maketrans({"\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"})
+
+
 def array_parameter(numbers: Sequence[int]) -> bytes:
     """Return whole numbers as an array."""
     return b"{%s}" % ",".join(map(str, numbers)).encode()
@@ -47,10 +67,10 @@ async def fetch_together(connection: Connection, commands: Sequence[Command]) ->
     return await _run(connection, [_sending(connection, command) for command in commands]) if commands else []
 
 
-async def write_together(connection: Connection, commands: Sequence[Command]) -> None:
+async def write_together(connection: Connection, commands: Sequence[Command], copies: Sequence[Copy] = ()) -> None:
     """Run writing statements in one transaction; it is committed once they all gave back what was expected.
 
-    BEGIN is explicit: on Citus a pipeline alone is not atomic.
+    ``copies`` come last, once nothing can conflict any more. BEGIN is explicit: on Citus, a pipeline is not atomic.
 
     Raises:
         Conflict: another writer was faster; nothing was written.
@@ -66,6 +86,14 @@ async def write_together(connection: Connection, commands: Sequence[Command]) ->
     if any(count is not None and count != len(rows) for count, rows in zip(expected, answers[1:], strict=True)):
         await _run(connection, [_Plain(b"ROLLBACK")])
         raise Conflict
+    try:
+        for copied in copies:
+            async with connection.cursor() as cursor, cursor.copy(statement(copied.package, copied.name)) as copy:
+                await copy.write("".join(copied.lines))
+    except psycopg.Error:
+        if not connection.closed:
+            await _run(connection, [_Plain(b"ROLLBACK")])
+        raise
     await commit(connection)
 
 

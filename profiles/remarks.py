@@ -117,8 +117,8 @@ def storable(text: str) -> str:
 
     Two halves that stand side by side are the one character they were cut from.
     """
-    if text.isascii():
-        return text.replace("\x00", "�")
+    if text.isprintable():  # as most are, and none that holds either
+        return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").replace("\x00", "�")
 
 

@@ -4,7 +4,6 @@ Its app id is a channel's id. Nothing but a wrong app id, origin or signature is
 keeps its tab from sending anything else.
 """
 
-import asyncio
 from collections.abc import Callable
 from uuid import uuid4
 
@@ -75,7 +74,7 @@ class CroctRoutes:
         sending, fault = _read_sending(request, channel, received_at)
         events = read_beacon(body, sending, channel.sender, received_at, self._gate.blocked(channel))
         _observe(channel, events, fault)
-        outcomes = await asyncio.gather(*self._intake.submit(events), return_exceptions=True)
+        outcomes = await self._intake.submit(events)
         for outcome in outcomes:
             if isinstance(outcome, Faulty):
                 # It will not go better next time, and the SDK would send nothing else until it does.

@@ -287,10 +287,10 @@ def _read_map(sent: Mapping[str, object], path: Path, levels: int, remarks: list
     for name, value in sent.items():
         if len(name) > KEY_CHARACTERS_MAX:
             tell(remarks, (path, name), FaultCode.TOO_LONG)
-        elif storable(name) != name:
+        elif not name.isprintable() and storable(name) != name:
             tell(remarks, (path, name), FaultCode.FORBIDDEN_CHARACTER)
         elif type(value) is str:
-            kept[name] = storable(value)
+            kept[name] = value if value.isprintable() else storable(value)
         else:
             held = _read_json(value, (path, name), levels, remarks)
             if held is not INVALID:

@@ -4,7 +4,6 @@ The answer is exactly 200 to whatever the protocol allows: some SDKs take even 2
 message that is refused.
 """
 
-import asyncio
 import re
 import zlib
 from base64 import b64decode
@@ -89,7 +88,7 @@ class SegmentRoutes:
             is_plain=is_plain(body),
         )
         events = read_messages([body] if kind is not None else _batch(envelope), arrival)
-        outcomes = await asyncio.gather(*self._intake.submit(events), return_exceptions=True)
+        outcomes = await self._intake.submit(events)
         for outcome in outcomes:
             if isinstance(outcome, Faulty):
                 # It will not go better next time, and its neighbours are kept.

@@ -51,7 +51,7 @@ def seed(database: str, redis: str) -> None:
 
 async def _seed(database: str, redis: str, now: int) -> None:
     async with opened_service(database, redis) as service:
-        await asyncio.gather(*service.intake.submit([*_sign_ins(service, SMALL, now), *_sign_ins(service, LARGE, now)]))
+        await service.intake.submit([*_sign_ins(service, SMALL, now), *_sign_ins(service, LARGE, now)])
         async with service.database.connection() as connection:
             for told in (SMALL, LARGE, STRANGERS):
                 columns = ", ".join(_COLUMNS)

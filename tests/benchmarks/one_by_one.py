@@ -23,12 +23,11 @@ class OneByOne(Coalescer[Event, Outcome]):
         self._turns = asyncio.Semaphore(CONNECTIONS_MAX)
         self._tasks: set[asyncio.Task[Outcome]] = set()
 
-    def submit_all(self, items: Sequence[Event]) -> list[asyncio.Future[Outcome]]:
-        tasks = [asyncio.create_task(self._take_one(item)) for item in items]
-        self._tasks.update(tasks)
-        for task in tasks:
-            task.add_done_callback(self._tasks.discard)
-        return list(tasks)
+    def submit(self, item: Event) -> asyncio.Future[Outcome]:
+        task = asyncio.create_task(self._take_one(item))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def drain(self) -> None:
         while self._tasks:

@@ -1,7 +1,7 @@
 """Requests to the parts of one worker in this process, past the sockets: the same functions that HTTP calls."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -77,10 +77,17 @@ def read(service: Service, *sent: Sent, received_at: int, write_key: str = WRITE
 
 async def submit(service: Service, *sent: Sent, received_at: int, write_key: str = WRITE_KEY) -> list[Outcome]:
     """Have events decided and committed."""
-    return [
-        await future
-        for future in service.intake.submit(read(service, *sent, received_at=received_at, write_key=write_key))
-    ]
+    return await commit(service, read(service, *sent, received_at=received_at, write_key=write_key))
+
+
+async def commit(service: Service, events: Sequence[Event]) -> list[Outcome]:
+    """Have events committed that were read already."""
+    outcomes: list[Outcome] = []
+    for outcome in await service.intake.submit(events):
+        if isinstance(outcome, Exception):
+            raise outcome
+        outcomes.append(outcome)
+    return outcomes
 
 
 def add_keeping_channel(database: str) -> None:

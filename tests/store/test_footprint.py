@@ -24,7 +24,7 @@ from profiles.access import hash_of
 from profiles.clock import to_text
 from profiles.database import _OPTIONS, statement
 from tests.harness import ADMIN_KEY, CHANNEL_ID, WRITE_KEY, Urls, opened_service
-from tests.store.calls import KEEPING_KEY, add_keeping_channel, call, request, submit
+from tests.store.calls import KEEPING_KEY, add_keeping_channel, call, commit, request, submit
 from tests.store.invariants import check_store
 
 NOW = 1_800_000_000_000
@@ -73,7 +73,7 @@ def did(
 
 async def take(service: Service, *events: Event) -> list[Outcome]:
     """Have events committed."""
-    return await asyncio.gather(*service.intake.submit(events))
+    return await commit(service, events)
 
 
 async def sign_in(service: Service, visitor_id: str, customer_id: str, at: int, key: str = WRITE_KEY) -> None:
@@ -732,7 +732,7 @@ def test_where_no_month_can_be_made_the_sender_is_told_to_come_back(
         event = msgspec.structs.replace(did(service, "v", 0), received_at=NOW + 4000 * DAY)
         with psycopg.connect(store_url) as holder:
             holder.execute("SELECT pg_advisory_xact_lock(%s)", [partitions._ADVISORY_LOCK])
-            refused = await asyncio.gather(*service.intake.submit([event]), return_exceptions=True)
+            refused = await service.intake.submit([event])
         await take(service, event)
         return [type(outcome).__name__ for outcome in refused]
 

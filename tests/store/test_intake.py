@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, LiteralString
 
 import msgspec
@@ -33,8 +33,8 @@ def identify(number: int, **params: str) -> Sent:
     }
 
 
-async def take(service: Service, events: Sequence[Event]) -> list[Outcome | BaseException]:
-    return await asyncio.gather(*service.intake.submit(events), return_exceptions=True)
+async def take(service: Service, events: Sequence[Event]) -> list[Outcome | Exception]:
+    return await service.intake.submit(events)
 
 
 def spoiled_visitor(event: Event) -> Event:
@@ -63,7 +63,7 @@ POISONS = [spoiled_visitor, spoiled_source, with_half_a_character, with_too_long
 
 @pytest.mark.parametrize("spoil", POISONS)
 def test_one_event_that_cannot_be_saved_fails_alone(store_url: str, urls: Urls, spoil: Any) -> None:
-    async def story() -> list[Outcome | BaseException]:
+    async def story() -> list[Outcome | Exception]:
         async with opened_service(store_url, urls.redis) as service:
             events = read(service, *map(identify, range(51)), received_at=NOW)
             events[20] = spoil(events[20])
@@ -84,12 +84,12 @@ def test_a_poisoned_request_is_told_of_our_fault_and_its_neighbours_are_not(
 ) -> None:
     async def story() -> Any:
         async with opened_service(store_url, urls.redis) as service:
-            submitted = service.intake.submit
+            take = service.intake._take_together
 
-            def spoiling(events: Sequence[Event]) -> list[asyncio.Future[Outcome]]:
-                return submitted([spoiled_source(e) if e.customer == "c7" else e for e in events])
+            def spoiling(events: Sequence[Event]) -> Awaitable[Sequence[Outcome]]:
+                return take([spoiled_source(e) if e.customer == "c7" else e for e in events])
 
-            monkeypatch.setattr(service.intake, "submit", spoiling)
+            monkeypatch.setattr(service.intake, "_take_together", spoiling)
             pushes = [{"visitor_id": f"v{n}", "customer_id": f"c{n}", "display_name": f"Ana {n}"} for n in range(50)]
             alone = await asyncio.gather(*(authenticate(service, push) for push in pushes))
             together = await post_events(service, *(identify(n, email="ana@shop.example") for n in (6, 7, 8)))
@@ -131,7 +131,7 @@ def test_a_full_queue_refuses_at_once_all_or_nothing_and_says_when_to_come_back(
             push = {"visitor_id": "v50", "customer_id": "c50", "display_name": "Ana"}
             refused = await asyncio.wait_for(authenticate(service, push), 1)
             release.set()
-            await asyncio.gather(*first, *waiting, *last)
+            await asyncio.gather(first, waiting, last)
 
             assert (response.status, dict(response.headers)[b"retry-after"]) == (503, b"1")
             assert (refused[0], refused[1]["code"]) == (503, "unavailable")
@@ -166,7 +166,7 @@ def test_more_than_one_batch_of_events_in_one_request_is_taken_in_order(store_ur
 
 
 def test_a_queue_of_thousands_is_worked_off(store_url: str, urls: Urls) -> None:
-    async def story() -> list[Outcome | BaseException]:
+    async def story() -> list[Outcome | Exception]:
         async with opened_service(store_url, urls.redis) as service:
             return await take(service, read(service, *(identify(n) for n in range(2000)), received_at=NOW))
 
@@ -243,7 +243,7 @@ def _terminate(url: str, pid: int) -> None:
 
 
 def test_a_statement_that_an_administrator_cancelled_is_no_fault_of_the_event(store_url: str, urls: Urls) -> None:
-    async def story() -> list[Outcome | BaseException]:
+    async def story() -> list[Outcome | Exception]:
         async with opened_service(store_url, urls.redis) as service:
 
             async def cancelled(connection: Connection, changes: Changes) -> None:

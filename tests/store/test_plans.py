@@ -33,7 +33,7 @@ def hold_customers(urls: Urls, store_url: str) -> None:
             ]
             for start in range(0, HELD, 250):
                 items = [msgspec.Raw(msgspec.json.encode(event)) for event in sent[start : start + 250]]
-                await asyncio.gather(*service.intake.submit(read_events(items, channel.sender, 1_750_000_000_000)))
+                await service.intake.submit(read_events(items, channel.sender, 1_750_000_000_000))
 
     asyncio.run(main())
 

@@ -158,8 +158,7 @@ class Machine(RuleBasedStateMachine):
     async def _preview_and_submit(self, sent: Sent, write_key: str) -> tuple[Any, Any]:
         [event] = read(self.service, sent, received_at=self.now, write_key=write_key)
         previewed = await self.service.intake.preview(event)
-        [future] = self.service.intake.submit([event])
-        return told(previewed), told(await future)
+        return told(previewed), told(await self.service.intake.submit_one(event))
 
     def _post(self, sent: list[Sent], milliseconds: int, *, keeps: bool) -> None:
         self.now += milliseconds

@@ -335,7 +335,7 @@ def write(urls: Urls, store_url: str, events: Iterable[dict[str, object]], *, re
             sent = [msgspec.Raw(msgspec.json.encode(event)) for event in events]
             read = [read_events([item], channel.sender, received_at + 1000 * n)[0] for n, item in enumerate(sent)]
             for start in range(0, len(read), 3):
-                await asyncio.gather(*service.intake.submit(read[start : start + 3]))
+                await service.intake.submit(read[start : start + 3])
 
     asyncio.run(main())
 

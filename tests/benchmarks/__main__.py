@@ -26,7 +26,6 @@ import psycopg
 import redis
 import uvicorn
 
-from identity.intake import FOOTPRINT_ITEMS_MAX
 from profiles import embedded
 from tests.benchmarks import footprints, people
 from tests.benchmarks.copying import EVENTS_PER_REQUEST
@@ -73,7 +72,7 @@ ROWS = (
     Row("lookup-away", "lookup, cache away", (Floor("bare", 0.6),)),
     Row("mix", "95 % unchanged, 5 % new", (Floor("bare", None),)),
     Row("events", f"events, {EVENTS_PER_REQUEST} a request", (Floor("copy", 0.5, by_cpu=False),)),
-    Row("copy", f"COPY of the rows of events, {FOOTPRINT_ITEMS_MAX:,} a commit"),
+    Row("copy", f"COPY of the rows of events, {EVENTS_PER_REQUEST} a commit"),
     Row(
         "footprint-small", f"footprint page of {footprints.SMALL.events:,} events, {footprints.SMALL.visitors} visitors"
     ),

@@ -11,7 +11,6 @@ import time
 import psycopg
 
 from identity import footprint
-from identity.intake import FOOTPRINT_ITEMS_MAX
 from identity.protocols.segment import Arrival, read_messages
 from identity.resolve import Held, decide
 from profiles.database import statement
@@ -20,8 +19,6 @@ from tests.harness import WRITE_KEY, opened_service
 
 EVENTS_PER_REQUEST = 100
 """As in events.lua."""
-REQUESTS_PER_COMMIT = FOOTPRINT_ITEMS_MAX // EVENTS_PER_REQUEST
-"""No more than the service commits at once."""
 
 _ID = "{id}"
 _TEMPLATE = (FOLDER / "track.json").read_text("utf-8").strip()
@@ -35,9 +32,9 @@ def main(database: str, redis: str, seconds: int, first: int) -> None:
         began, began_cpu = time.monotonic(), time.process_time()
         while time.monotonic() - began < seconds:
             with cursor.copy(statement("identity", "copy_events")) as copy:
-                for batch in range(batch + 1, batch + 1 + REQUESTS_PER_COMMIT):  # noqa: B020 - goes on from there
-                    copy.write(request.replace(_ID.encode(), b"%08x" % identifier(batch)))
-            rows += REQUESTS_PER_COMMIT * EVENTS_PER_REQUEST
+                batch += 1
+                copy.write(request.replace(_ID.encode(), b"%08x" % identifier(batch)))
+            rows += EVENTS_PER_REQUEST
         told = {
             "rows": rows,
             "seconds": time.monotonic() - began,

@@ -31,6 +31,34 @@ class Plant(NamedTuple):
 
 PLANTS = (
     Plant(
+        "purchase_told_twice",
+        "identity/resolve.py",
+        "if purchase and (purchase in self.held.purchases or purchase in self.changes.purchases):",
+        "if purchase and purchase in self.changes.purchases:",
+        "tests/store/test_footprint.py::test_a_transaction_that_is_told_twice_is_stored_once_whoever_tells_it",
+    ),
+    Plant(
+        "contested_time_given_away",
+        "identity/belonging.py",
+        "contested = before not in (None, following[at])",
+        "contested = False",
+        "tests/store/test_footprint.py::test_what_was_done_between_two_customers_is_contested_and_nobodys",
+    ),
+    Plant(
+        "attempt_part_of_the_content",
+        "identity/protocols/croct.py",
+        "(client_id, bytes(moment), bytes(tab), bytes(payload))",
+        "(client_id, bytes(beacon.get('departureTime', _NULL)), bytes(tab), bytes(payload))",
+        "tests/unit/test_croct.py::test_another_attempt_at_the_same_event_has_the_same_id_whatever_the_token_says_by_now",
+    ),
+    Plant(
+        "patch_half_applied",
+        "identity/resolve.py",
+        "            if isinstance(patched, PatchFailed):\n                return Refusal.FAILED_PATCH\n",
+        "            if isinstance(patched, PatchFailed):\n                patched = ()\n",
+        "tests/unit/test_resolve.py::test_one_failing_operation_voids_the_patch_of_a_customer_and_of_nobody",
+    ),
+    Plant(
         "ledger_key_dropped",
         "profiles/sql/migrations/0001_profiles.sql",
         "    PRIMARY KEY (workspace_id, customer_id, version, bucket),\n",
@@ -47,8 +75,8 @@ PLANTS = (
     Plant(
         "conflict_not_retried",
         "identity/intake.py",
-        "isinstance(error, Conflict) or is_retryable(error)):\n                    raise",
-        "is_retryable(error)):\n                    raise",
+        "is_missing or isinstance(error, Conflict) or is_retryable(error)",
+        "is_missing or is_retryable(error)",
         "tests/store/test_rules.py::test_a_conflict_is_decided_anew_and_not_told_to_the_caller",
     ),
     Plant(

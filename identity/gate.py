@@ -1,9 +1,15 @@
 """The public door: which channel sends, whether its page may, and what a browser needs to be told about that."""
 
+from collections.abc import Iterable
+
 import msgspec
 
 from identity.channels import Channel, Channels
-from identity.visitors import BLOCKED_IDS
+from identity.events.identity import Event, SignedIdentity
+from identity.resolve import is_unproven
+from identity.tokens import TokenFault, find_fault, read_identity_token
+from identity.visitors import BLOCKED_IDS, read_known_customer_id
+from profiles import metrics
 from profiles.access import Access, Workspace
 from profiles.cache import Cache
 from profiles.http import Endpoint, HeaderPairs, Problem, Request, Response, answer
@@ -46,6 +52,21 @@ class Gate:
                 403, "origin_not_allowed", "This channel does not take events from this origin: add it to its origins."
             )
         return channel
+
+    def vouched(self, channel: Channel, event: Event, now: int) -> Event:
+        """Return the event with whom its ``identity_token`` vouches for, if signatures are looked at."""
+        if channel.sender.signed_identity is SignedIdentity.OFF:
+            return event
+        text = event.identity_token
+        token = None if text is None else read_identity_token(text)
+        if token is None:
+            fault: TokenFault | None = TokenFault.UNSIGNED if text is None else TokenFault.MALFORMED
+        else:
+            fault = find_fault(token, channel.identity_keys, now)
+        subject = token.subject if token is not None and fault is None else None
+        event = msgspec.structs.replace(event, verified_customer=read_known_customer_id(subject))
+        observe(channel, [event], fault)
+        return event
 
     def blocked(self, channel: Channel) -> frozenset[str]:
         """Return the customer ids that stand for nobody on this channel."""
@@ -91,6 +112,15 @@ class Gate:
             return ()
         headers: HeaderPairs = ((b"access-control-allow-origin", origin), (b"vary", b"Origin"))
         return (*headers, (b"access-control-allow-credentials", b"true")) if credentials else headers
+
+
+def observe(channel: Channel, events: Iterable[Event], fault: TokenFault | None) -> None:
+    """Count what the channel would refuse if it wanted signed identities."""
+    if channel.sender.signed_identity is not SignedIdentity.OBSERVE:
+        return
+    # A token that vouches for someone else is no observation: the event is refused.
+    if any(is_unproven(event) and event.verified_customer is None for event in events):
+        metrics.UNVERIFIED.labels(fault or "no_subject").inc()
 
 
 def blocked_ids(workspace: Workspace) -> frozenset[str]:

@@ -223,6 +223,7 @@ def _envelope(members: Members, sender: Sender, received_at: int, name: str, vis
     sent = _value(members, "visitor_id") if visitor_id is None else None
     told = _value(members, "occurred_at")
     occurred_at = read_time(told) if told is not None else None
+    token = _value(members, "identity_token")
     return {
         "sender": sender,
         "name": name,
@@ -230,6 +231,7 @@ def _envelope(members: Members, sender: Sender, received_at: int, name: str, vis
         "occurred_at": event_time(occurred_at, read_time(_value(members, "sent_at")), received_at),
         "received_at": received_at,
         "event_id": read_event_id(_value(members, "event_id")),
+        "identity_token": token if isinstance(token, str) and token else None,
         "notes": envelope_notes(visitor_id, sent, occurred_at, told),
     }
 

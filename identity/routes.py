@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from identity.channels import Channels
+from identity.channels import Channel, Channels
 from identity.events.behaviour import FAULT_HINTS, Behaviour, EventFault
 from identity.events.identity import Event, Sender, SignedIdentity
 from identity.gate import Gate, blocked_ids
@@ -145,14 +145,17 @@ class EventRoutes:
             return _OK
         if push is None:
             push = read_push(members, self._gate.blocked(channel))
-        await self._intake.submit_one(to_identify(push, channel.sender, self._clock()))
+        now = self._clock()
+        await self._intake.submit_one(self._gate.vouched(channel, to_identify(push, channel.sender, now), now))
         return _OK
 
     async def events(self, request: Request) -> Response:
         """``POST /api/v1/events``: one result per event, in order."""
         members = await _object(request, EVENTS_BYTES_MAX)
         channel = self._gate.admit(await self._gate.channel(_write_key(request, members)), request)
-        events = self._read_events(members, channel.sender, self._gate.blocked(channel))
+        now = self._clock()
+        read = self._read_events(members, channel.sender, self._gate.blocked(channel), now)
+        events = [self._gate.vouched(channel, event, now) for event in read]
         outcomes = await self._intake.submit(events)
         results = [_result(event, outcome) for event, outcome in zip(events, outcomes, strict=True)]
         return json_response({"results": results})
@@ -160,25 +163,32 @@ class EventRoutes:
     async def validate_authenticate(self, request: Request) -> Response:
         """``POST /api/v1/validate/authenticate``: what would be made of it; nothing is stored."""
         members = await _object(request, AUTHENTICATE_BYTES_MAX)
-        sender, blocked, reader = await self._validator(request, members)
+        sender, blocked, reader, channel = await self._validator(request, members)
         event = to_identify(read_push(members, blocked), sender, self._clock())
-        return json_response((await self._validate([event], reader))[0])
+        return json_response((await self._validate([event], reader, channel))[0])
 
     async def validate_events(self, request: Request) -> Response:
         """``POST /api/v1/validate/events``: the same for events, one result each, in order."""
         members = await _object(request, EVENTS_BYTES_MAX)
-        sender, blocked, reader = await self._validator(request, members)
-        events = self._read_events(members, sender, blocked)
-        return json_response({"results": await self._validate(events, reader)})
+        sender, blocked, reader, channel = await self._validator(request, members)
+        events = self._read_events(members, sender, blocked, self._clock())
+        return json_response({"results": await self._validate(events, reader, channel)})
 
-    async def _validate(self, events: list[Event], reader: SecretKey | None) -> list[Validation]:
+    async def _validate(
+        self, events: list[Event], reader: SecretKey | None, channel: Channel | None
+    ) -> list[Validation]:
+        if channel is not None:
+            now = self._clock()
+            events = [self._gate.vouched(channel, event, now) for event in events]
         if reader is None:
             return [_validation(event, None) for event in events]
         # Together, as the live call takes them: an event finds what those before it left.
         outcomes = await self._intake.preview_all(events)
         return [_validation(event, _preview(outcome)) for event, outcome in zip(events, outcomes, strict=True)]
 
-    async def _validator(self, request: Request, members: Members) -> tuple[Sender, frozenset[str], SecretKey | None]:
+    async def _validator(
+        self, request: Request, members: Members
+    ) -> tuple[Sender, frozenset[str], SecretKey | None, Channel | None]:
         """Return who would send, and the secret key if one came along: it sees the preview of its own workspace."""
         secret = read_bearer(request)
         write_key = _write_key(request, members, required=secret is None)
@@ -193,19 +203,19 @@ class EventRoutes:
                 spread=workspace.spread,
                 footprint_days=workspace.footprint_days,
             )
-            return sender, blocked_ids(workspace), reader
+            return sender, blocked_ids(workspace), reader, None
         channel = self._gate.admit(channel, request)
         if reader and reader.workspace_id != channel.workspace_id:
             raise Problem(403, "other_workspace", "The secret key and the write key are of different workspaces.")
-        return channel.sender, self._gate.blocked(channel), reader
+        return channel.sender, self._gate.blocked(channel), reader, channel
 
-    def _read_events(self, members: Members, sender: Sender, blocked: frozenset[str]) -> list[Event]:
+    def _read_events(self, members: Members, sender: Sender, blocked: frozenset[str], now: int) -> list[Event]:
         items = event_items(members)
         if items is None:
             raise Problem(400, "invalid_events", '"events" must be a list.')
         if len(items) > EVENTS_MAX:
             raise Problem(413, "too_many_events", f"One request may carry {EVENTS_MAX} events.")
-        return read_events(items, sender, self._clock(), blocked)
+        return read_events(items, sender, now, blocked)
 
 
 def now_milliseconds() -> int:

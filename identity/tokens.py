@@ -102,12 +102,11 @@ def read_token(text: str) -> Token | None:
     Takes ``alg`` none with an empty signature, and ES256. The header may have typ, alg, kid and appId; of the claims,
     iss, aud and iat must be there.
     """
-    parts = text.split(".") if len(text) <= TOKEN_CHARACTERS_MAX else []
-    if len(parts) != 3:
+    parts = _parts(text)
+    if parts is None:
         return None
-    decoded = [_decode(part) for part in parts]
-    header, claims, signature = _object(decoded[0]), _object(decoded[1]), decoded[2]
-    if header is None or claims is None or signature is None or not header.keys() <= _HEADER_NAMES:
+    header, claims, signed, signature = parts
+    if not header.keys() <= _HEADER_NAMES:
         return None
     algorithm, key_id, app_id = header.get("alg"), header.get("kid"), header.get("appId")
     if not _is_text_or_none(key_id) or not _is_text_or_none(app_id) or header.get("typ") != "JWT":
@@ -126,9 +125,48 @@ def read_token(text: str) -> Token | None:
         app_id=app_id if isinstance(app_id, str) else None,
         key_id=None if algorithm == "none" else str(key_id or ""),
         expires_at=expires_at * 1000.0 if isinstance(expires_at, int | float) else None,
-        signed=f"{parts[0]}.{parts[1]}".encode(),
+        signed=signed,
         signature=signature,
     )
+
+
+def read_identity_token(text: str) -> Token | None:
+    """Return a token of a website's own server, or None for what is none. Never raises.
+
+    Takes JWTs signed by ES256 that name their customer (``sub``, a text or a whole number) and when they expire
+    (``exp``); other headers and claims are passed over.
+    """
+    parts = _parts(text)
+    if parts is None:
+        return None
+    header, claims, signed, signature = parts
+    subject, expires_at, key_id = claims.get("sub"), claims.get("exp"), header.get("kid")
+    if header.get("alg") != Algorithm.ES256 or not signature or not _is_text_or_none(key_id):
+        return None
+    if isinstance(subject, int) and not isinstance(subject, bool):
+        subject = str(subject)
+    if not isinstance(subject, str) or not isinstance(expires_at, int | float) or not _is_number(expires_at):
+        return None
+    return Token(
+        subject=subject,
+        app_id=None,
+        key_id=str(key_id or ""),
+        expires_at=expires_at * 1000.0,
+        signed=signed,
+        signature=signature,
+    )
+
+
+def _parts(text: str) -> tuple[dict[str, object], dict[str, object], bytes, bytes] | None:
+    """Return the header, the claims, what is signed and the signature of a JWT; None for what has another form."""
+    parts = text.split(".") if len(text) <= TOKEN_CHARACTERS_MAX else []
+    if len(parts) != 3:
+        return None
+    decoded = [_decode(part) for part in parts]
+    header, claims, signature = _object(decoded[0]), _object(decoded[1]), decoded[2]
+    if header is None or claims is None or signature is None:
+        return None
+    return header, claims, f"{parts[0]}.{parts[1]}".encode(), signature
 
 
 def find_fault(token: Token, keys: PublicKeys, now: int, *, app_id: str | None = None) -> TokenFault | None:

@@ -47,7 +47,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     ``customer`` is the id, why it is unusable, or None where the event names nobody. ``notes`` are remarks on
     the envelope (an unusable visitor id or time). ``fields`` are the names of the parameters that came along, for the
-    list of the refused. ``verified_customer`` is whom a signed token vouches for.
+    list of the refused. ``identity_token`` is a signed token as it came, ``verified_customer`` whom one vouches for.
     """
 
     sender: Sender
@@ -58,6 +58,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     received_at: int
     event_id: str | None = None
     sent_customer: str | None = None
+    identity_token: str | None = None
     verified_customer: str | None = None
     notes: tuple[Reading, ...] = ()
     fields: tuple[str, ...] = ()

@@ -8,14 +8,12 @@ from collections.abc import Callable
 from uuid import uuid4
 
 from identity.channels import Channel
-from identity.events.identity import Event, SignedIdentity
-from identity.gate import Gate
+from identity.events.identity import SignedIdentity
+from identity.gate import Gate, observe
 from identity.intake import Faulty, Intake
 from identity.protocols.croct import BEACON_BYTES_MAX, Sending, is_client_id, read_beacon
-from identity.resolve import is_unproven
 from identity.tokens import TOKEN_FAULT_HINTS, TokenFault, find_fault, read_token
 from identity.visitors import read_known_customer_id
-from profiles import metrics
 from profiles.http import NO_STORE, Endpoint, Problem, Request, Response, log_fault
 
 CLIENT_PATH = "/client/web"
@@ -73,7 +71,7 @@ class CroctRoutes:
         received_at = self._clock()
         sending, fault = _read_sending(request, channel, received_at)
         events = read_beacon(body, sending, channel.sender, received_at, self._gate.blocked(channel))
-        _observe(channel, events, fault)
+        observe(channel, events, fault)
         outcomes = await self._intake.submit(events)
         for outcome in outcomes:
             if isinstance(outcome, Faulty):
@@ -122,11 +120,3 @@ def _read_sending(request: Request, channel: Channel, now: int) -> tuple[Sending
     subject = token.subject if token is not None else None
     verified = read_known_customer_id(subject) if fault is None else None
     return Sending(client_id, subject, verified), fault
-
-
-def _observe(channel: Channel, events: list[Event], fault: TokenFault | None) -> None:
-    if channel.sender.signed_identity is not SignedIdentity.OBSERVE:
-        return
-    # A token that vouches for someone else is no observation: the event is refused.
-    if any(is_unproven(event) and event.verified_customer is None for event in events):
-        metrics.UNVERIFIED.labels(fault or "no_subject").inc()

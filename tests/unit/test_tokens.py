@@ -24,6 +24,7 @@ from identity.tokens import (
     key_id_of,
     public_keys,
     read_identity_key,
+    read_identity_token,
     read_token,
 )
 
@@ -215,3 +216,49 @@ def test_what_is_no_public_key_for_es256_is_none(value: object):
 
 def test_every_fault_has_its_hint():
     assert set(TOKEN_FAULT_HINTS) == set(TokenFault)
+
+
+def website_token(private: ec.EllipticCurvePrivateKey = PRIVATE, **claims: object) -> str:
+    return jwt.encode({"sub": "42", "exp": NOW // 1000 + 300, **claims}, private, "ES256", headers={"kid": KID})
+
+
+@pytest.mark.parametrize(("sub", "subject"), [("42", "42"), (42, "42")])
+def test_a_token_of_a_website_names_its_customer_and_when_it_expires(sub: object, subject: str):
+    # PyJWT itself makes no token whose subject is a number, others do.
+    header, _, signature = website_token().split(".")
+    token = read_identity_token(f"{header}.{part({'sub': sub, 'exp': 1})}.{signature}")
+
+    assert token is not None
+    assert (token.subject, token.key_id, token.expires_at) == (subject, KID, 1000.0)
+
+
+def test_a_websites_token_vouches_until_it_expires():
+    token = read_identity_token(website_token())
+
+    assert token is not None
+    assert find_fault(token, KEYS, NOW) is None
+    assert find_fault(token, KEYS, NOW + 300_000 + EXPIRY_LEEWAY_MILLISECONDS) is TokenFault.EXPIRED
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a.b",
+        unsigned(exp=NOW),
+        signed(),  # says not when it expires
+        website_token().rpartition(".")[0] + ".",
+        jwt.encode({"sub": "42", "exp": 1}, "s" * 64, "HS256"),
+        f"{part({'alg': 'ES256'})}.{part({'sub': True, 'exp': 1})}.{part(b'x')}",
+        f"{part({'alg': 'ES256'})}.{part({'sub': '42', 'exp': '1'})}.{part(b'x')}",
+        f"{part({'alg': 'ES256', 'kid': 5})}.{part({'sub': '42', 'exp': 1})}.{part(b'x')}",
+        "x" * (TOKEN_CHARACTERS_MAX + 1),
+    ],
+)
+def test_what_is_no_token_of_a_website_is_none(text: str):
+    assert read_identity_token(text) is None
+
+
+@given(st.text() | st.lists(st.dictionaries(st.text(max_size=4), st.integers() | st.text()), max_size=3).map(str))
+def test_whatever_comes_as_a_websites_token_nothing_is_raised(text: str):
+    read_identity_token(text)

@@ -24,6 +24,7 @@ EXECUTES = {
     "profiles/database.py": "runs what it is given",
     "profiles/embedded.py": "makes the database of the embedded server",
     "profiles/migrate.py": "the schema",
+    "profiles/pipeline.py": "runs what it is given",
     "profiles/routes.py": "lookups by e-mail and phone",
     "identity/admin/changes.py": "changes of channels and keys in one transaction",
     "identity/admin/ledger.py": "questions about the past, under a limit of their own",

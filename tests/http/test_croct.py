@@ -216,19 +216,40 @@ def test_a_beacon_that_is_sent_again_changes_nothing(server: Server):
     assert len(server.get(f"/api/v1/visitors/{client}").json()["identifications"]) == 2
 
 
-def test_a_patch_before_sign_in_is_the_anonymous_visitors_and_with_a_stale_token_nobodys(server: Server):
+def test_a_patch_before_sign_in_is_the_anonymous_visitors(server: Server):
     channel_id, client = channel(server), new_client()
     patch = {"operations": [{"type": "set", "path": "firstName", "value": "Bo"}]}
 
     send(server, client, {"type": "userProfileChanged", "patch": patch}, app_id=channel_id)
-    send(
-        server, client, {"type": "userProfileChanged", "patch": patch}, app_id=channel_id,
-        **{"X-Token": unsigned("patch-nobody")},
-    )  # fmt: skip
     send(server, client, {"type": "userSignedIn", "externalUserId": "patched"}, app_id=channel_id)
 
     assert customer(server, "patched") == {"first_name": "Bo"}
+
+
+def test_after_a_sign_out_a_patch_with_a_stale_token_is_nobodys(server: Server):
+    channel_id, client = channel(server), new_client()
+    patch = {"operations": [{"type": "set", "path": "firstName", "value": "Bo"}]}
+
+    send(server, client, {"type": "userSignedIn", "externalUserId": "stale"}, app_id=channel_id)
+    send(server, client, {"type": "userSignedOut", "externalUserId": "stale"}, app_id=channel_id)
+    send(
+        server, client, {"type": "userProfileChanged", "patch": patch}, app_id=channel_id,
+        **{"X-Token": unsigned("stale")},
+    )  # fmt: skip
+
+    assert customer(server, "stale") == {}
     assert refused(server, channel_id) == {"not_current_customer": 1}
+
+
+def test_a_browser_that_arrives_signed_in_is_known_by_its_token(server: Server):
+    client = new_client()
+    patch = {"operations": [{"type": "set", "path": "firstName", "value": "Bo"}]}
+
+    send(server, client, {"type": "pageOpened", "url": "https://shop.example/"}, **{"X-Token": unsigned("arrived")})
+    send(server, client, {"type": "userProfileChanged", "patch": patch}, **{"X-Token": unsigned("arrived")})
+
+    assert owner(server, client) == "arrived"
+    assert customer(server, "arrived") == {"first_name": "Bo"}
 
 
 def test_a_lead_leaves_its_contact_with_the_visitor(server: Server):

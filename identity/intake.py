@@ -37,6 +37,7 @@ from profiles.cache import Cache
 from profiles.clock import make_id, to_text
 from profiles.coalesce import Coalescer
 from profiles.database import Conflict, Connection, Database, Unavailable, is_retryable, statement
+from profiles.http import log_fault
 from profiles.pipeline import fetch_together, write_together
 from profiles.store import Spreads
 
@@ -97,6 +98,19 @@ class Intake:
         lane.require_room(len(deciding))
         self._footprint.require_room(len(behaviour))
         return _in_order(events, lane.submit_all(deciding), self._footprint.submit_all(behaviour))
+
+    async def take(self, route: str, events: Sequence[Event]) -> None:
+        """Have events committed for a caller who could mend none of them: a fault of ours with one is logged.
+
+        Raises:
+            Overloaded, Unavailable: the caller is to come back.
+        """
+        for outcome in await self.submit(events):
+            if isinstance(outcome, Faulty):
+                # It will not go better next time, and its neighbours are kept.
+                log_fault(route, outcome)
+            elif isinstance(outcome, Exception):
+                raise outcome
 
     def _lane(self, event: Event) -> Coalescer[Event, Outcome]:
         return self._lanes[crc32((event.visitor_id or str(event.customer)).encode()) % len(self._lanes)]

@@ -10,11 +10,11 @@ from uuid import uuid4
 from identity.channels import Channel
 from identity.events.identity import SignedIdentity
 from identity.gate import Gate, observe
-from identity.intake import Faulty, Intake
+from identity.intake import Intake
 from identity.protocols.croct import BEACON_BYTES_MAX, Sending, is_client_id, read_beacon
 from identity.tokens import TOKEN_FAULT_HINTS, TokenFault, find_fault, read_token
 from identity.visitors import read_known_customer_id
-from profiles.http import NO_STORE, Endpoint, Problem, Request, Response, log_fault
+from profiles.http import NO_STORE, Endpoint, Problem, Request, Response
 
 CLIENT_PATH = "/client/web"
 TRACK_PATH = f"{CLIENT_PATH}/track"
@@ -72,13 +72,7 @@ class CroctRoutes:
         sending, fault = _read_sending(request, channel, received_at)
         events = read_beacon(body, sending, channel.sender, received_at, self._gate.blocked(channel))
         observe(channel, events, fault)
-        outcomes = await self._intake.submit(events)
-        for outcome in outcomes:
-            if isinstance(outcome, Faulty):
-                # It will not go better next time, and the SDK would send nothing else until it does.
-                log_fault(TRACK_PATH, outcome)
-            elif isinstance(outcome, BaseException):
-                raise outcome
+        await self._intake.take(TRACK_PATH, events)
         return _TAKEN
 
     async def decline(self, request: Request) -> Response:

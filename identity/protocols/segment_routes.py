@@ -12,11 +12,11 @@ from urllib.parse import unquote_to_bytes
 
 from identity.channels import is_loopback
 from identity.gate import Gate
-from identity.intake import Faulty, Intake
+from identity.intake import Intake
 from identity.protocols.segment import BATCH_BYTES_MAX, MESSAGE_TYPES, MESSAGES_MAX, Arrival, is_plain, read_messages
 from identity.tolerant import Members, read_array, read_object, read_value
 from profiles.clock import read_time
-from profiles.http import Endpoint, Problem, Request, Response, json_response, log_fault
+from profiles.http import Endpoint, Problem, Request, Response, json_response
 
 SEGMENT_PATH = "/v1"
 PROJECTS_PATH = f"{SEGMENT_PATH}/projects"
@@ -88,13 +88,7 @@ class SegmentRoutes:
             is_plain=is_plain(body),
         )
         events = read_messages([body] if kind is not None else _batch(envelope), arrival)
-        outcomes = await self._intake.submit(events)
-        for outcome in outcomes:
-            if isinstance(outcome, Faulty):
-                # It will not go better next time, and its neighbours are kept.
-                log_fault(route, outcome)
-            elif isinstance(outcome, BaseException):
-                raise outcome
+        await self._intake.take(route, events)
         return _SUCCESS
 
     async def metrics(self, request: Request) -> Response:

@@ -27,16 +27,17 @@ class Stretch(msgspec.Struct, frozen=True):
     contested: bool = False
 
 
-def stretches(change_points: Iterable[ChangePoint]) -> list[Stretch]:
+def stretches(change_points: Iterable[ChangePoint], *, is_whole: bool = True) -> list[Stretch]:
     """Return whose the visitor's time is, all of it, oldest first, no two neighbours alike.
 
     From an identification on it is that customer's. Before the first identification it is the first customer's. After
     a sign-out it is the customer's who was there before, if the same one comes next; if another one comes, it is
-    contested; if nobody comes, nobody's.
+    contested; if nobody comes, nobody's. Where ``is_whole`` is false, older change points were left out,
+    and whose the time before the first identification is, nobody knows.
     """
     points = sorted(change_points, key=lambda point: (point.occurred_at, point.version))
     following = _following(points)
-    first = following[0] if points else None
+    first = following[0] if points and is_whole else None
     found = [Stretch(None, points[0].occurred_at if points else None, first)]
     before: str | None = None
     for at, point in enumerate(points):
@@ -44,7 +45,7 @@ def stretches(change_points: Iterable[ChangePoint]) -> list[Stretch]:
         customer_id, contested = point.customer_id, False
         if point.customer_id is not None:
             before = point.customer_id
-        elif following[at] is not None:
+        elif following[at] is not None and (is_whole or before is not None):
             contested = before not in (None, following[at])
             customer_id = None if contested else following[at]
         if until != point.occurred_at:

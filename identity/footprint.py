@@ -26,6 +26,8 @@ from profiles.store import KeyRow, Spreads
 
 VISITORS_MAX = 1000
 """Visitors of a customer whose events are looked for: the current ones, then the latest linked."""
+CHANGE_POINTS_MAX = 1000
+"""Identifications and sign-outs of a visitor that are looked at, the newest; what was done before them is nobody's."""
 SOURCES_MAX = 500
 """Stretches that one statement looks at; a longer list is read in turns, the newest first."""
 SOURCES_AT_ONCE = 8
@@ -314,13 +316,17 @@ class Footprints:
         """Return whose the time of each visitor is."""
         rows = self._spreads.key_rows((self._workspace_id, visitor_id) for visitor_id in visitor_ids)
         points: dict[str, list[ChangePoint]] = {visitor_id: [] for visitor_id in visitor_ids}
+        limit = b"%d" % CHANGE_POINTS_MAX
         answers = await fetch_together(
-            self.connection, store.loading(self._database, "identity", "load_change_points", rows)
+            self.connection, store.loading(self._database, "identity", "load_change_points", rows, points_max=limit)
         )
         for visitor_id, occurred_at, version, customer_id in chain.from_iterable(answers):
             named = None if customer_id is None else customer_id.decode()
             points[store.text(visitor_id)].append(ChangePoint(store.number(occurred_at), store.number(version), named))
-        return {visitor_id: belonging.stretches(found) for visitor_id, found in points.items()}
+        return {
+            visitor_id: belonging.stretches(found, is_whole=len(found) < CHANGE_POINTS_MAX)
+            for visitor_id, found in points.items()
+        }
 
     async def newest(self, sources: Sequence[Source], page: Page) -> list[tuple[Source, Told]]:
         """Return the newest events of all sources together, as many as the page takes.

@@ -38,6 +38,7 @@ from identity.visitor_routes import VISITORS_PATH
 from identity.visitors import is_storable_id, read_known_customer_id, read_visitor_id
 from profiles.access import Access, Scope, SecretKey
 from profiles.clock import to_text
+from profiles.coalesce import Overloaded
 from profiles.database import WORK_SECONDS_MAX, Connection, Database
 from profiles.http import Problem, Request, Response, json_response
 from profiles.routes import CUSTOMERS_PATH
@@ -166,8 +167,14 @@ class FootprintRoutes:
             except psycopg.errors.QueryCanceled as error:
                 raise Problem(503, "query_too_slow", "This footprint is too long to be summed up.") from error
 
-        async with self._sums:
+        try:
+            await asyncio.wait_for(self._sums.acquire(), WORK_SECONDS_MAX)
+        except TimeoutError as error:
+            raise Overloaded from error
+        try:
             parts = await self._run(key, work, seconds_max=WORK_SECONDS_MAX + SUM_MILLISECONDS_MAX / 1000)
+        finally:
+            self._sums.release()
         return json_response(_summary(str(customer_id), parts))
 
     async def _customer_page(self, request: Request, sent: str, path: str, *named: str) -> Response:

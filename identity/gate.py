@@ -1,17 +1,20 @@
 """The public door: which channel sends, whether its page may, and what a browser needs to be told about that."""
 
+import contextlib
 from collections.abc import Iterable
 
 import msgspec
 
 from identity.channels import Channel, Channels
-from identity.events.identity import Event, SignedIdentity
+from identity.events.identity import Event, SignedIdentity, SignIn
 from identity.resolve import is_unproven
 from identity.tokens import TokenFault, find_fault, read_identity_token
 from identity.visitors import BLOCKED_IDS, read_known_customer_id
 from profiles import metrics
 from profiles.access import Access, Workspace
 from profiles.cache import Cache
+from profiles.coalesce import Overloaded
+from profiles.database import Unavailable
 from profiles.http import Endpoint, HeaderPairs, Problem, Request, Response, answer
 
 PREFLIGHT_SECONDS = 7200
@@ -53,7 +56,7 @@ class Gate:
             )
         return channel
 
-    def vouched(self, channel: Channel, event: Event, now: int) -> Event:
+    def vouched(self, channel: Channel, event: Event, now: int, *, is_live: bool = True) -> Event:
         """Return the event with whom its ``identity_token`` vouches for, if signatures are looked at."""
         if channel.sender.signed_identity is SignedIdentity.OFF:
             return event
@@ -65,7 +68,8 @@ class Gate:
             fault = find_fault(token, channel.identity_keys, now)
         subject = token.subject if token is not None and fault is None else None
         event = msgspec.structs.replace(event, verified_customer=read_known_customer_id(subject))
-        observe(channel, [event], fault)
+        if is_live:
+            observe(channel, [event], fault)
         return event
 
     def blocked(self, channel: Channel) -> frozenset[str]:
@@ -89,6 +93,11 @@ class Gate:
 
         async def answer_browser(request: Request) -> Response:
             origin = request.headers.get(b"origin")
+            if origin is not None and not self._channels.any_allows(origin.decode("latin-1")):
+                # It may have been added since this worker looked last; a preflight and a request without a key are no
+                # occasion to look again but for this.
+                with contextlib.suppress(Unavailable, Overloaded):
+                    await self._confirm()
             if request.method == "OPTIONS":
                 headers = self._cors(origin, credentials=credentials)
                 if headers:
@@ -118,8 +127,10 @@ def observe(channel: Channel, events: Iterable[Event], fault: TokenFault | None)
     """Count what the channel would refuse if it wanted signed identities."""
     if channel.sender.signed_identity is not SignedIdentity.OBSERVE:
         return
-    # A token that vouches for someone else is no observation: the event is refused.
-    if any(is_unproven(event) and event.verified_customer is None for event in events):
+    # A token that vouches for someone else is no observation: the event is refused. What a token says in passing is
+    # left unsaid if it proves nothing.
+    said = (event for event in events if not (isinstance(event, SignIn) and event.only_first))
+    if any(is_unproven(event) and event.verified_customer is None for event in said):
         metrics.UNVERIFIED.labels(fault or "no_subject").inc()
 
 

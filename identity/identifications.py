@@ -165,19 +165,23 @@ def pair_rows(spreads: Spreads, changes: Changes) -> list[PairRow]:
 
 
 def saving(database: Database, spreads: Spreads, changes: Changes) -> list[Command]:
-    """Return the commands that write facts, the visitors they fold to, event ids, and the refused with their counts."""
+    """Return the commands that write facts, the visitors they fold to, event ids, and the refused."""
     facts = [_fact_row(spreads, workspace_id, fact) for workspace_id, fact in changes.facts]
     visitors = [visitor_row(spreads, key, visitor) for key, visitor in changes.visitors.items()]
     seen = [_SeenRow(spreads.bucket(*key), *key, to_text(received_at)) for key, received_at in changes.seen.items()]
     refusals = [_refusal_row(spreads, refused) for refused in changes.refused]
-    counts = _counts(spreads, changes.refused)
     return [
         *store.writing(database, "identity", "insert_facts", facts),
         *store.writing(database, "identity", "save_visitors", visitors),
         *store.writing(database, "identity", "insert_seen", seen),
         *store.writing(database, "identity", "insert_refusals", refusals),
-        *store.writing(database, "identity", "count_refusals", counts, counted=False),
     ]
+
+
+def counting(database: Database, spreads: Spreads, changes: Changes) -> list[Command]:
+    """Return the commands that count the refused: all batches that refuse for one reason wait for one row."""
+    counts = _counts(spreads, changes.refused)
+    return store.writing(database, "identity", "count_refusals", counts, counted=False)
 
 
 def _fact_row(spreads: Spreads, workspace_id: int, fact: Fact) -> _FactRow:

@@ -81,7 +81,8 @@ class Intake:
 
     def submit(self, events: Sequence[Event]) -> Awaitable[list[Outcome | Exception]]:
         """Queue events, all or none. Their outcomes come, in order, when they are committed; an event whose own fault
-        kept it from that has an exception in its place.
+        kept it from that has an exception in its place. Identity and behaviour events are committed apart: of those
+        that came together, one kind may be in when the other has to come again.
 
         Raises (here or when awaited):
             Overloaded: too much is waiting; nothing was done.
@@ -156,6 +157,10 @@ class Intake:
             return list(await self._take_together(events))
         except (Unavailable, OSError) as error:
             return [Unavailable(type(error).__name__)] * len(events)
+        except partitions.Missing:
+            # Of one workspace, mostly; its neighbours need not wait for what cannot be made.
+            if len(events) == 1:
+                return [Unavailable("a partition is missing")]
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one event must not reach its neighbours
             if len(events) == 1:
                 if isinstance(error, Conflict) or (isinstance(error, psycopg.Error) and is_retryable(error)):
@@ -244,7 +249,9 @@ class Intake:
         commands = store.saving(database, spreads, changes.merges, changes.customers, pairs)
         commands += identifications.saving(database, spreads, changes)
         commands += footprint.saving(database, spreads, changes)
-        await write_together(connection, commands, footprint.copying(database, spreads, changes.records))
+        copies = footprint.copying(database, spreads, changes.records)
+        last = identifications.counting(database, spreads, changes)
+        await write_together(connection, commands, copies, last)
 
     async def _was_written(self, connection: Connection, changes: Changes) -> bool:
         """Return whether a batch whose commit was cut off is there after all; any of its rows proves it."""

@@ -20,11 +20,17 @@ MONTHS_AHEAD = 2
 LOCK_SECONDS_MAX = 2
 """Whoever changes partitions gives way by then, so that traffic queues behind it no longer."""
 ATTEMPTS_MAX = 20
+DROP_LOCK_MILLISECONDS_MAX = 100
+DROP_ATTEMPTS_MAX = 3
 KEEP_UP_SECONDS_MAX = 300.0
 """For all of it. On a cluster one partition is as many tables as there are shards, which takes seconds."""
 CONNECT_SECONDS_MAX = 5
 _ADVISORY_LOCK = 0x1DE47118
 _NAME = re.compile(r"event_([1-9]\d{3})_(0[1-9]|1[0-2])", re.ASCII)
+
+
+class Missing(Exception):
+    """An event has no partition to go to, and none can be made for it now."""
 
 
 class PartitionError(Exception):
@@ -81,7 +87,14 @@ async def keep_up(connection: Connection, today: date) -> None:
     for name in there:
         month_over = month_of(name)
         if month_over is not None and _next(month_over) <= today:
-            await _change(connection, _drop, month_over)
+            # Never urgent, and all traffic queues behind a lock that is waited for: it is tried, and tried again later.
+            await _change(
+                connection,
+                _drop,
+                month_over,
+                attempts_max=DROP_ATTEMPTS_MAX,
+                lock_milliseconds_max=DROP_LOCK_MILLISECONDS_MAX,
+            )
 
 
 def keep_up_at(url: str, today: date) -> None:
@@ -114,7 +127,7 @@ async def make_missing(database: Database, days: Iterable[date]) -> None:
     """Make the partitions that these days fall into, for whoever could not insert.
 
     Raises:
-        Unavailable: it cannot be done now.
+        Missing: it cannot be done now.
     """
     months = sorted({day.replace(day=1) for day in days})
 
@@ -124,8 +137,8 @@ async def make_missing(database: Database, days: Iterable[date]) -> None:
 
     try:
         await database.run(work)
-    except (PartitionError, psycopg.Error) as error:
-        raise Unavailable("a partition is missing") from error
+    except (PartitionError, Unavailable, psycopg.Error) as error:
+        raise Missing from error
 
 
 async def _make(connection: Connection, month: date) -> None:
@@ -162,11 +175,18 @@ async def _list(connection: Connection) -> list[str]:
     return [name for (name,) in await cursor.fetchall()]
 
 
-async def _change(connection: Connection, change: _Change, month: date) -> None:
-    for attempt in range(ATTEMPTS_MAX):
+async def _change(
+    connection: Connection,
+    change: _Change,
+    month: date,
+    *,
+    attempts_max: int = ATTEMPTS_MAX,
+    lock_milliseconds_max: int = LOCK_SECONDS_MAX * 1000,
+) -> None:
+    for attempt in range(attempts_max):
         try:
             async with connection.transaction():
-                await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS_MAX}s'")
+                await connection.execute(f"SET LOCAL lock_timeout = '{lock_milliseconds_max}ms'")
                 await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
                 await change(connection, month)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
@@ -174,5 +194,5 @@ async def _change(connection: Connection, change: _Change, month: date) -> None:
         else:
             return
     raise PartitionError(
-        f"The footprint's partitions are locked by other work; {ATTEMPTS_MAX} attempts were made. Try again later."
+        f"The footprint's partitions are locked by other work; {attempts_max} attempts were made. Try again later."
     )

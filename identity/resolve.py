@@ -198,10 +198,10 @@ def seen_key(event: Event) -> Key | None:
 
 
 def purchase_key(event: Event) -> Key | None:
-    """Return what a transaction is known by, whoever tells it; None if the event tells none."""
+    """Return what a transaction is known by: its id, as its own website gives ids; None if the event tells none."""
     if not isinstance(event, Behaviour) or event.transaction_id is None:
         return None
-    return event.sender.workspace_id, event.transaction_id
+    return event.sender.workspace_id, f"{event.sender.channel_id or event.sender.source}:{event.transaction_id}"
 
 
 def missing(events: Sequence[Event], held: Held) -> Missing:

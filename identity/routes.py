@@ -139,9 +139,9 @@ class EventRoutes:
             raise Unavailable("channels and keys change too fast")
         channel = self._gate.admit(channel, request)
         # An event id must be remembered even where nothing changes, or a retry of it would win over a later push; and
-        # what is refused must be listed, even where it would change nothing.
-        is_refused = channel.sender.signed_identity is SignedIdentity.REQUIRED
-        if known and not is_refused and "event_id" not in members:
+        # what is not proven must be listed or counted, even where it would change nothing.
+        is_proof_wanted = channel.sender.signed_identity is not SignedIdentity.OFF
+        if known and not is_proof_wanted and "event_id" not in members:
             return _OK
         if push is None:
             push = read_push(members, self._gate.blocked(channel))
@@ -179,7 +179,7 @@ class EventRoutes:
     ) -> list[Validation]:
         if channel is not None:
             now = self._clock()
-            events = [self._gate.vouched(channel, event, now) for event in events]
+            events = [self._gate.vouched(channel, event, now, is_live=False) for event in events]
         if reader is None:
             return [_validation(event, None) for event in events]
         # Together, as the live call takes them: an event finds what those before it left.

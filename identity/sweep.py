@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 
 async def sweep(database: Database, spreads: Spreads, workspace_ids: Iterable[int], now: int) -> None:
     """Delete what is past its retention at ``now`` (milliseconds since 1970), and keep the partitions up."""
-    await partitions.keep_up_on(database, partitions.day_of(now))
     oldest_event_id = to_text(now - EVENT_IDS_DAYS_KEPT * _DAY_MILLISECONDS)
     oldest_refusal = make_id(now - REFUSALS_DAYS_KEPT * _DAY_MILLISECONDS, 0, 0)
     for workspace_id in list(workspace_ids):
@@ -33,6 +32,7 @@ async def sweep(database: Database, spreads: Spreads, workspace_ids: Iterable[in
             await connection.execute(statement("identity", "delete_old_refusals"), {**where, "before": oldest_refusal})
 
         await database.run(work, seconds_max=60.0)
+    await partitions.keep_up_on(database, partitions.day_of(now))
 
 
 async def sweep_for_ever(

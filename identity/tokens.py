@@ -143,6 +143,8 @@ def read_identity_token(text: str) -> Token | None:
     subject, expires_at, key_id = claims.get("sub"), claims.get("exp"), header.get("kid")
     if header.get("alg") != Algorithm.ES256 or not signature or not _is_text_or_none(key_id):
         return None
+    if "crit" in header:  # what must be understood and is not (RFC 7515, 4.1.11)
+        return None
     if isinstance(subject, int) and not isinstance(subject, bool):
         subject = str(subject)
     if not isinstance(subject, str) or not isinstance(expires_at, int | float) or not _is_number(expires_at):

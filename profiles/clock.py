@@ -59,6 +59,10 @@ CLOCK_STEP_MILLISECONDS = 60_000
 that the request took, and of a sign-out and the sign-in right after it now the one, now the other would come first."""
 
 
+CLOCK_ERROR_MILLISECONDS_MIN = 90_000
+"""A smaller error is none: most clocks are right, and what is left is the time that the request took."""
+
+
 def event_time(occurred_at: int | None, sent_at: int | None, received_at: int) -> int:
     """Return when it happened by our clock, never later than ``received_at``.
 
@@ -67,7 +71,9 @@ def event_time(occurred_at: int | None, sent_at: int | None, received_at: int) -
     if occurred_at is None:
         return received_at
     if sent_at is not None:
-        occurred_at += round((received_at - sent_at) / CLOCK_STEP_MILLISECONDS) * CLOCK_STEP_MILLISECONDS
+        error = received_at - sent_at
+        if abs(error) >= CLOCK_ERROR_MILLISECONDS_MIN:
+            occurred_at += round(error / CLOCK_STEP_MILLISECONDS) * CLOCK_STEP_MILLISECONDS
     return max(OLDEST, min(occurred_at, received_at))
 
 

@@ -37,8 +37,8 @@ class Coalescer(Generic[Item, Result]):
     """Gives a batch function the items of many callers, in order of arrival, one batch at a time or, where items need
     not wait for one another, ``lanes`` at a time.
 
-    ``work`` takes up to ``items_max`` items, more only if they came together, and gives one result each, in order; a
-    result that is an exception concerns that item alone. What ``work`` raises is raised to every caller of the batch.
+    ``work`` takes up to ``items_max`` items and gives one result each, in order; a result that is an exception concerns
+    that item alone. What ``work`` raises is raised to every caller of the batch.
     """
 
     def __init__(
@@ -67,12 +67,18 @@ class Coalescer(Generic[Item, Result]):
         return self._queue((item,), is_lone=True)
 
     def submit_all(self, items: Sequence[Item]) -> asyncio.Future[list[Result | Exception]]:
-        """Queue several items, all of them or none, for one batch, and return the future of their results.
+        """Queue several items, all of them or none, and return the future of their results. They share a batch, unless
+        they are too many for one.
 
         Raises:
             Overloaded: the queue has no room for all.
         """
-        return self._queue(items, is_lone=False)
+        if len(items) <= self._items_max:
+            return self._queue(items, is_lone=False)
+        self.require_room(len(items))
+        size = self._items_max
+        parts = [self._queue(items[at : at + size], is_lone=False) for at in range(0, len(items), size)]
+        return asyncio.ensure_future(_joined(parts))
 
     def _queue(self, items: Sequence[Item], *, is_lone: bool) -> asyncio.Future[Any]:
         self.require_room(len(items))
@@ -144,3 +150,7 @@ class Coalescer(Generic[Item, Result]):
                 group.future.set_exception(told[0])
             else:
                 group.future.set_result(told[0])
+
+
+async def _joined(parts: Sequence[asyncio.Future[list[Any]]]) -> list[Any]:
+    return [result for results in await asyncio.gather(*parts) for result in results]

@@ -67,10 +67,13 @@ async def fetch_together(connection: Connection, commands: Sequence[Command]) ->
     return await _run(connection, [_sending(connection, command) for command in commands]) if commands else []
 
 
-async def write_together(connection: Connection, commands: Sequence[Command], copies: Sequence[Copy] = ()) -> None:
+async def write_together(
+    connection: Connection, commands: Sequence[Command], copies: Sequence[Copy] = (), last: Sequence[Command] = ()
+) -> None:
     """Run writing statements in one transaction; it is committed once they all gave back what was expected.
 
-    ``copies`` come last, once nothing can conflict any more. BEGIN is explicit: on Citus, a pipeline is not atomic.
+    ``copies`` come once nothing can conflict any more; ``last`` go with the COMMIT, since they lock rows that others
+    wait for. BEGIN is explicit: on Citus, a pipeline is not atomic.
 
     Raises:
         Conflict: another writer was faster; nothing was written.
@@ -90,16 +93,16 @@ async def write_together(connection: Connection, commands: Sequence[Command], co
         for copied in copies:
             async with connection.cursor() as cursor, cursor.copy(statement(copied.package, copied.name)) as copy:
                 await copy.write("".join(copied.lines))
+        await commit(connection, last)
     except psycopg.Error:
         if not connection.closed:
             await _run(connection, [_Plain(b"ROLLBACK")])
         raise
-    await commit(connection)
 
 
-async def commit(connection: Connection) -> None:
-    """End the transaction for good."""
-    await _run(connection, [_Plain(b"COMMIT")])
+async def commit(connection: Connection, last: Sequence[Command] = ()) -> None:
+    """End the transaction for good, after these statements; if one of them fails, nothing is committed."""
+    await _run(connection, [*(_sending(connection, command) for command in last), _Plain(b"COMMIT")])
 
 
 class _Plain(NamedTuple):

@@ -4,6 +4,7 @@ Its app id is a channel's id. Nothing but a wrong app id, origin or signature is
 keeps its tab from sending anything else.
 """
 
+import re
 from collections.abc import Callable
 from uuid import uuid4
 
@@ -11,15 +12,17 @@ from identity.channels import Channel
 from identity.events.identity import SignedIdentity
 from identity.gate import Gate, observe
 from identity.intake import Intake
-from identity.protocols.croct import BEACON_BYTES_MAX, Sending, is_client_id, read_beacon
+from identity.protocols.croct import BEACON_BYTES_MAX, Sending, read_beacon, read_client_id
 from identity.tokens import TOKEN_FAULT_HINTS, TokenFault, find_fault, read_token
-from identity.visitors import read_known_customer_id
+from identity.visitors import read_known_customer_id, read_visitor_id
 from profiles.http import NO_STORE, Endpoint, Problem, Request, Response
 
 CLIENT_PATH = "/client/web"
 TRACK_PATH = f"{CLIENT_PATH}/track"
 ALLOWED_HEADERS = b"content-type, x-app-id, x-client-id, x-client-library, x-token"
 
+_ECHOED = re.compile(r'[\w"{}.:-]{1,128}', re.ASCII)
+"""A client id that is given back: as the SDK has it, whatever its form."""
 _TAKEN = Response(200, b'{"status":"ok"}')
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 
@@ -55,7 +58,8 @@ class CroctRoutes:
         if request.method not in ("GET", "HEAD"):
             raise Problem(405, "method_not_allowed", "Use GET.", ((b"allow", b"GET, HEAD, OPTIONS"),))
         held = request.query().get("cid", "")
-        client_id = held if is_client_id(held) else uuid4().hex
+        is_usable = _ECHOED.fullmatch(held) is not None and read_visitor_id(read_client_id(held)) is not None
+        client_id = held if is_usable else uuid4().hex
         # Bare text: the SDK keeps what it gets, JSON's quotes included.
         return Response(200, client_id.encode(), (_TEXT, NO_STORE))
 
@@ -95,7 +99,8 @@ def _read_sending(request: Request, channel: Channel, now: int) -> tuple[Sending
     """Return what the headers tell, and why the token, if there is one, proves nothing.
 
     Raises:
-        Problem: 401, the channel wants signed identities and this token is a wrong one.
+        Problem: 401, the channel wants signed identities and this token is forged, or of another app. One that has
+            expired, or whose key is gone, only proves nothing: the SDK sends old ones, and an error would end its tab.
     """
     client_id, text = _header(request, b"x-client-id"), _header(request, b"x-token")
     policy = channel.sender.signed_identity
@@ -108,7 +113,7 @@ def _read_sending(request: Request, channel: Channel, now: int) -> tuple[Sending
         fault = TokenFault.UNSIGNED
     else:
         fault = find_fault(token, channel.identity_keys, now, app_id=channel.channel_id)
-    if policy is SignedIdentity.REQUIRED and fault not in (None, TokenFault.UNSIGNED):
+    if policy is SignedIdentity.REQUIRED and fault in (TokenFault.WRONG_SIGNATURE, TokenFault.OTHER_APP):
         assert fault is not None
         raise Problem(401, "invalid_token", TOKEN_FAULT_HINTS[fault])
     subject = token.subject if token is not None else None

@@ -196,9 +196,10 @@ def _protocol(request: Request, host: str) -> str:
 
     A page that was loaded by https sends by https alone, but to this machine itself.
     """
+    if request.headers.get(b"origin", b"").startswith(b"https://") and not is_loopback(f"http://{host}"):
+        return "https"
     forwarded = request.headers.get(b"x-forwarded-proto", b"").decode("latin-1").lower()
     if forwarded in ("http", "https"):
         return forwarded
     scheme: str = request.scope.get("scheme", "http")
-    is_secure_page = request.headers.get(b"origin", b"").startswith(b"https://")
-    return "https" if is_secure_page and not is_loopback(f"http://{host}") else scheme
+    return scheme

@@ -44,6 +44,8 @@ INTERNAL = {
     "identity.intake.ATTEMPTS_MAX": "then the batch is halved",
     "identity.intake.BACK_OFF_SECONDS_MAX": "a pause between retries",
     "identity.partitions.CONNECT_SECONDS_MAX": "a connection's time-out",
+    "identity.partitions.DROP_ATTEMPTS_MAX": "the next hour tries again",
+    "identity.partitions.DROP_LOCK_MILLISECONDS_MAX": "the same",
     "identity.routes.SNAPSHOTS_MAX": "a retry that nobody sees",
     "identity.tolerant.INTEGER_DIGITS_MAX": "a longer number reads as infinite, which no field takes",
     "identity.verify.CONNECT_SECONDS_MAX": "a connection's time-out",

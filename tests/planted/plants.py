@@ -35,7 +35,7 @@ PLANTS = (
         "identity/resolve.py",
         "if purchase and (purchase in self.held.purchases or purchase in self.changes.purchases):",
         "if purchase and purchase in self.changes.purchases:",
-        "tests/store/test_footprint.py::test_a_transaction_that_is_told_twice_is_stored_once_whoever_tells_it",
+        "tests/store/test_footprint.py::test_a_transaction_that_is_told_twice_is_stored_once_for_its_website_whoever_tells_it",
     ),
     Plant(
         "contested_time_given_away",

@@ -14,6 +14,7 @@ from identity.events.identity import Event
 from identity.resolve import Changes, Held, Outcome
 from profiles import pipeline
 from profiles.database import Connection, Unavailable
+from profiles.pipeline import Command
 from tests.harness import Urls, opened_service
 from tests.model import Model, Sent
 from tests.store.calls import authenticate, find_visitors, look_up, submit
@@ -176,10 +177,10 @@ def held_before_commit(service: Service, gate: Gate, patch: pytest.MonkeyPatch) 
         ours.append(connection)
         await save(connection, changes)
 
-    async def held(connection: Connection) -> None:
+    async def held(connection: Connection, last: Sequence[Command] = ()) -> None:
         if connection in ours:
             await gate.pass_through()
-        await commit(connection)
+        await commit(connection, last)
 
     with patch.context() as patched:
         patched.setattr(service.intake, "_save", marked)

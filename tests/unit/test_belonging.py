@@ -41,6 +41,14 @@ def test_a_signed_out_stretch_is_the_customers_who_was_there_before_and_comes_ba
     assert stretches(said((10, "a"), (20, None), (30, None), (40, "a"))) == [Stretch(None, None, "a")]
 
 
+def test_of_a_history_that_is_cut_off_nobody_knows_whose_its_beginning_is():
+    points = [ChangePoint(10, 7, None), ChangePoint(20, 8, "A")]
+
+    found = stretches(points, is_whole=False)
+
+    assert [(stretch.since, stretch.customer_id) for stretch in found] == [(None, None), (20, "A")]
+
+
 def test_a_signed_out_stretch_between_two_customers_is_contested_and_nobodys():
     assert stretches(said((10, "a"), (20, None), (25, None), (30, "b"), (40, None))) == [
         Stretch(None, 20, "a"),

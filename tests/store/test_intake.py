@@ -363,3 +363,17 @@ def test_lookups_and_events_answer_busy_when_the_pool_has_nothing_to_lend(
             ]
 
     assert [(status, body["code"]) for status, body in asyncio.run(story())] == [(503, "unavailable")] * 3
+
+
+def test_a_preflight_knows_an_origin_that_another_worker_was_told_of(store_url: str, urls: Urls) -> None:
+    async def story() -> list[bytes]:
+        async with opened_service(store_url, urls.redis) as asked, opened_service(store_url, urls.redis) as told:
+            preflight = asked.gate.for_browsers("/api/v1/events", asked.events.events)
+            before = await preflight(request("OPTIONS", "/", origin="https://new.example"))
+            await _change_access(
+                told, "UPDATE channel SET origins = array_append(origins, 'https://new.example')", "SELECT"
+            )
+            after = await preflight(request("OPTIONS", "/", origin="https://new.example"))
+            return [dict(answer.headers).get(b"access-control-allow-origin", b"") for answer in (before, after)]
+
+    assert asyncio.run(story()) == [b"", b"https://new.example"]

@@ -568,7 +568,8 @@ def test_croct_gets_a_client_id_whatever_it_says_it_has(server: Server, crowd: C
 
     for label, answer in crowd.send((repr(target), b"GET", target, b"", None) for target in targets):
         if answer.status == 200:
-            assert re.fullmatch(rb"[0-9a-fA-F-]{32,36}", answer.body), (label, answer)
+            assert re.fullmatch(rb"[\w\"{}.:-]{1,128}", answer.body), (label, answer)
+            assert answer.content_type.startswith("text/plain"), (label, answer)
         else:
             check(answer, label)
 

@@ -48,6 +48,8 @@ ATTEMPTS_MAX = 6
 ALONE_ATTEMPTS_MAX = 40
 """The same for a batch of one, which can't be halved: its caller would be told to come back."""
 BACK_OFF_SECONDS_MAX = 0.02
+FOOTPRINT_LANES = 3
+"""Its batches under way at once: more than LANES, since none waits for what another decides."""
 FOOTPRINT_ITEMS_MAX = 1000
 """Behaviour events in one batch: no profile waits for theirs, and large statements are cheaper by the row."""
 FOOTPRINT_WAITING_MAX = 16_384
@@ -67,7 +69,7 @@ class Intake:
         self._ids = count(secrets.randbits(61))
         self._lanes: list[Coalescer[Event, Outcome]] = [Coalescer(self._take) for _ in range(LANES)]
         self._footprint: Coalescer[Event, Outcome] = Coalescer(
-            self._take, items_max=FOOTPRINT_ITEMS_MAX, waiting_max=FOOTPRINT_WAITING_MAX, lanes=LANES
+            self._take, items_max=FOOTPRINT_ITEMS_MAX, waiting_max=FOOTPRINT_WAITING_MAX, lanes=FOOTPRINT_LANES
         )
 
     @property

@@ -20,7 +20,6 @@ from identity.admin.query import (
     read_time_of,
 )
 from identity.belonging import Stretch, stretch_at
-from identity.events.behaviour import FAULT_HINTS
 from identity.footprint import (
     END,
     SUM_MILLISECONDS_MAX,
@@ -33,7 +32,7 @@ from identity.footprint import (
     Sum,
     Told,
 )
-from identity.routes import EventError
+from identity.routes import EventError, event_errors
 from identity.visitor_routes import VISITORS_PATH
 from identity.visitors import is_storable_id, read_known_customer_id, read_visitor_id
 from profiles.access import Access, Scope, SecretKey
@@ -77,7 +76,7 @@ class FootprintEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     event_id: str | None
     channel_id: str | None
     props: msgspec.Raw
-    remarks: list[EventError]
+    remarks: tuple[EventError, ...]
     order_id: str | None = None
     revenue: float | None = None
     currency: str | None = None
@@ -306,7 +305,7 @@ def _event(told: Told, source: Source, stretch: Stretch) -> FootprintEvent:
         event_id=told.event_id,
         channel_id=told.channel_id,
         props=told.props,
-        remarks=[EventError(remark.path, remark.code, FAULT_HINTS[remark.code]) for remark in told.remarks],
+        remarks=event_errors(told.remarks),
         order_id=told.order_id,
         revenue=told.revenue,
         currency=told.currency,

@@ -648,7 +648,7 @@ def _footprint_paths() -> Json:
         event_id="e-1",
         channel_id=_CHANNEL,
         props=msgspec.Raw(b'{"transaction_id":"o-1","revenue":490}'),
-        remarks=[],
+        remarks=(),
         order_id="o-1",
         revenue=490,
         currency="TWD",

@@ -247,11 +247,12 @@ def _result(event: Event, outcome: Outcome | BaseException) -> EventResult:
     if isinstance(outcome, BaseException):
         raise outcome
     if outcome.refusal is Refusal.INVALID_EVENT and isinstance(event, Behaviour):
-        return EventResult("rejected", _errors(event.faults))
+        return EventResult("rejected", event_errors(event.faults))
     return _REJECTED.get(outcome.refusal, _ACCEPTED) if outcome.refusal else _ACCEPTED
 
 
-def _errors(faults: tuple[EventFault, ...]) -> tuple[EventError, ...]:
+def event_errors(faults: tuple[EventFault, ...]) -> tuple[EventError, ...]:
+    """Return faults or remarks as they are told, each with what to do."""
     return tuple(EventError(fault.path, fault.code, FAULT_HINTS[fault.code]) for fault in faults)
 
 
@@ -265,8 +266,8 @@ def _validation(event: Event, preview: Preview | None) -> Validation:
         refusal=refusal,
         hint=REFUSAL_HINTS[refusal] if refusal else None,
         fields=[decision_view(decision) for decision in decisions],
-        errors=_errors(event.faults) if isinstance(event, Behaviour) else (),
-        left_out=_errors(event.remarks) if isinstance(event, Behaviour) else (),
+        errors=event_errors(event.faults) if isinstance(event, Behaviour) else (),
+        left_out=event_errors(event.remarks) if isinstance(event, Behaviour) else (),
         preview=preview,
     )
 

@@ -151,11 +151,6 @@ class Access:
         }
         self.generation = int(store[1]) if store else -1
 
-    async def advance(self, connection: Connection) -> int:
-        """Take the next generation, as the last statement of a transaction that changed channels or keys."""
-        row = await (await connection.execute(statement("profiles", "advance_generation"))).fetchone()
-        return int(row[0]) if row else 0
-
     async def announce(self, generation: int, since: float) -> None:
         """Tell the other workers, once the transaction is committed and before the caller is answered."""
         await self._cache.write([(self._cache.generation_key(), generation, b"")], since)

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 
+from identity import administration
 from identity.visitors import is_storable_id, read_known_customer_id, read_visitor_id
 from profiles.clock import read_time
 from profiles.http import Problem, Request
@@ -109,10 +110,10 @@ def read_uuid(query: Mapping[str, str], name: str) -> str | None:
     value = query.get(name)
     if value is None:
         return None
-    try:
-        return str(UUID(value))
-    except ValueError as error:
-        raise _wrong(name, "a UUID") from error
+    found = administration.read_uuid(value)
+    if found is None:
+        raise _wrong(name, "a UUID")
+    return found
 
 
 def read_word(query: Mapping[str, str], name: str) -> str | None:

@@ -14,10 +14,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import litestar
@@ -133,25 +134,19 @@ class Store:
             assert row is not None
             return int(row[0])
 
-    def settled_events(self) -> int:
-        """Return the same once what was under way when the load stopped is written."""
-        before = self.events()
-        while True:
-            time.sleep(0.3)
-            after = self.events()
-            if after == before:
-                return after
-            before = after
 
-    def settled_rows(self) -> dict[str, int]:
-        """Return the same once what was under way when the load stopped is written."""
-        before = self.rows()
-        while True:
-            time.sleep(0.3)
-            after = self.rows()
-            if after == before:
-                return after
-            before = after
+Count = TypeVar("Count")
+
+
+def settled(read: Callable[[], Count]) -> Count:
+    """Return what is held once what was under way when the load stopped is written."""
+    before = read()
+    while True:
+        time.sleep(0.3)
+        after = read()
+        if after == before:
+            return after
+        before = after
 
 
 class Bench:
@@ -229,7 +224,7 @@ class Bench:
         if scenario == "unchanged":
             before = store.rows()
             measured = self._measured(server, "unchanged", known)
-            if store.settled_rows() != before:
+            if settled(store.rows) != before:
                 raise BenchmarkError("unchanged data was written")
             return measured
         if scenario == "bare":
@@ -269,7 +264,7 @@ class Bench:
     def _run_new(self, server: Served, store: Store) -> Run:
         before = store.rows()
         measured = self._measured(server, "new", [next(self._ids)])
-        written = {name: rows - before[name] for name, rows in store.settled_rows().items()}
+        written = {name: rows - before[name] for name, rows in settled(store.rows).items()}
         acknowledged = measured.load.requests
         # wrk hangs up with a request under way on each connection; those may be written as well.
         if any(not acknowledged <= rows <= acknowledged + CONNECTIONS for rows in written.values()):
@@ -293,7 +288,7 @@ class Bench:
     def _run_events(self, server: Served, store: Store) -> Run:
         before = store.events()
         measured = self._measured(server, "events", [next(self._ids)])
-        written = store.settled_events() - before
+        written = settled(store.events) - before
         acknowledged = measured.load.requests * EVENTS_PER_REQUEST
         if not acknowledged <= written <= acknowledged + CONNECTIONS * EVENTS_PER_REQUEST:
             raise BenchmarkError(f"{acknowledged} events were acknowledged, written were {written}")

@@ -9,6 +9,7 @@ import msgspec
 import psycopg
 import pytest
 
+from identity.administration import advance
 from identity.app import Service
 from identity.events.identity import Event
 from identity.intake import Faulty
@@ -323,7 +324,7 @@ async def _change_access(service: Service, channels: LiteralString, keys: Litera
         async with connection.transaction():
             await connection.execute(channels)
             await connection.execute(keys)
-            return await service.access.advance(connection)
+            return await advance(connection)
 
     since = time.monotonic()
     await service.access.announce(await service.database.run(work), since)

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from identity.admin.ledger import Ledger
+from identity.administration import advance
 from identity.app import Service
 from identity.events.identity import Event
 from identity.intake import Faulty, Intake
@@ -263,7 +264,7 @@ def test_a_revoked_key_is_refused_by_every_worker_at_once(store_url: str, urls: 
     async def revoke(service: Service) -> None:
         async with service.database.connection() as connection, connection.transaction():
             await connection.execute("UPDATE secret_key SET revoked_at = created_at WHERE name = 'Second'")
-            generation = await service.access.advance(connection)
+            generation = await advance(connection)
         await service.access.announce(generation, asyncio.get_running_loop().time())
 
     async def main() -> list[list[int]]:

@@ -13,11 +13,14 @@ SELECT create_reference_table('store');
 SELECT create_reference_table('workspace');
 SELECT create_reference_table('secret_key');
 SELECT create_reference_table('channel');
+SELECT create_reference_table('operation');
+SELECT create_reference_table('webhook');
 
 -- 32 shards for up to about 8 nodes; 128 for dozens. It cannot be less than the nodes you will ever have.
 SELECT create_distributed_table('customer', 'bucket', shard_count := 32);
 SELECT create_distributed_table('merge', 'bucket', colocate_with := 'customer');
 SELECT create_distributed_table('customer_visitor', 'bucket', colocate_with := 'customer');
+SELECT create_distributed_table('not_same', 'bucket', colocate_with := 'customer');
 SELECT create_distributed_table('visitor', 'bucket', colocate_with := 'customer');
 SELECT create_distributed_table('visitor_fact', 'bucket', colocate_with := 'customer');
 SELECT create_distributed_table('event_seen', 'bucket', colocate_with := 'customer');
@@ -26,3 +29,5 @@ SELECT create_distributed_table('refusal_count', 'bucket', colocate_with := 'cus
 -- A partition that is attached later is distributed by that (see identity/partitions.py).
 SELECT create_distributed_table('event', 'bucket', colocate_with := 'customer');
 SELECT create_distributed_table('purchase', 'bucket', colocate_with := 'customer');
+SELECT create_distributed_table('idempotent_request', 'bucket', colocate_with := 'customer');
+SELECT create_distributed_table('webhook_delivery', 'bucket', colocate_with := 'customer');

@@ -1,10 +1,11 @@
 """The footprint in PostgreSQL: what visitors did, kept for as many days as their workspace says."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
+from types import MappingProxyType
 from typing import NamedTuple
 from uuid import UUID
 
@@ -21,8 +22,10 @@ from profiles import store
 from profiles.access import Access
 from profiles.clock import NEWEST, to_text
 from profiles.database import Connection, Database, rows_json, statement
+from profiles.ledger import taken_back
 from profiles.pipeline import Command, Copy, array_parameter, copied, fetch_together
-from profiles.store import KeyRow, Spreads
+from profiles.profile import Profile
+from profiles.store import CustomerVisitor, KeyRow, Spreads
 
 VISITORS_MAX = 1000
 """Visitors of a customer whose events are looked for: the current ones, then the latest linked."""
@@ -274,6 +277,7 @@ class _Reading:
         return max((at for at in (self.floor, window) if at is not None), default=_EVER)
 
 
+_ids = msgspec.json.Decoder(list[str])
 _told = msgspec.json.Decoder(list[Told])
 _sum = msgspec.json.Decoder(Sum)
 
@@ -299,32 +303,61 @@ class Footprints:
 
     async def of_customer(self, customer_id: str) -> list[Source] | None:
         """Return where the footprint of a customer comes from, or None if no such customer is held."""
-        rows = self._spreads.key_rows([(self._workspace_id, customer_id)])
+        profiles, linked = await self._linked([customer_id])
+        profile = profiles.get(customer_id)
+        if profile is not None and profile.joined_into is not None:
+            profile = (await self._linked([profile.joined_into]))[0].get(profile.joined_into)
+        if profile is None or profile.is_gone:
+            return None
+        named = [profile.customer_id, *profile.absorbs]
+        if named != [customer_id]:
+            _, linked = await self._linked(named)
+        found = [Source(other, Stretch(None, None, profile.customer_id), is_direct=True) for other in named]
+        same = dict.fromkeys(named, profile.customer_id)
+        visitor_ids = list(dict.fromkeys(visitor.visitor_id for visitor in linked))
+        for visitor_id, stretches in (await self.stretches_of(visitor_ids, same)).items():
+            theirs = [stretch for stretch in stretches if stretch.customer_id == profile.customer_id]
+            found += [Source(visitor_id, stretch) for stretch in theirs]
+        return found
+
+    async def _linked(self, customer_ids: Sequence[str]) -> tuple[dict[str, Profile], list[CustomerVisitor]]:
+        rows = self._spreads.key_rows((self._workspace_id, customer_id) for customer_id in customer_ids)
         customers = store.customers_query(self._database, rows)
         pairs = store.loading(self._database, "profiles", "load_pairs", rows, visitors_max=b"%d" % VISITORS_MAX)
         answers = await fetch_together(self.connection, [*customers, *pairs])
-        if not store.customers_from(answers[: len(customers)]):
-            return None
-        linked = store.pairs_from(answers[len(customers) :]).get((self._workspace_id, customer_id), [])
-        whole = Stretch(None, None, customer_id)
-        found = [Source(customer_id, whole, is_direct=True)]
-        for visitor_id, stretches in (await self.stretches_of([v.visitor_id for v in linked])).items():
-            found += [Source(visitor_id, stretch) for stretch in stretches if stretch.customer_id == customer_id]
-        return found
+        profiles = store.customers_from(answers[: len(customers)])
+        linked = chain.from_iterable(store.pairs_from(answers[len(customers) :]).values())
+        return {customer_id: profile for (_, customer_id), profile in profiles.items()}, list(linked)
 
-    async def stretches_of(self, visitor_ids: Sequence[str]) -> dict[str, list[Stretch]]:
-        """Return whose the time of each visitor is."""
+    async def stretches_of(
+        self, visitor_ids: Sequence[str], same: Mapping[str, str] = MappingProxyType({})
+    ) -> dict[str, list[Stretch]]:
+        """Return whose the time of each visitor is. ``same``: the customers who are joined, each with whom it is."""
         rows = self._spreads.key_rows((self._workspace_id, visitor_id) for visitor_id in visitor_ids)
         points: dict[str, list[ChangePoint]] = {visitor_id: [] for visitor_id in visitor_ids}
         limit = b"%d" % CHANGE_POINTS_MAX
         answers = await fetch_together(
             self.connection, store.loading(self._database, "identity", "load_change_points", rows, points_max=limit)
         )
-        for visitor_id, occurred_at, version, customer_id in chain.from_iterable(answers):
+        acts: list[tuple[int, str, list[str]]] = []
+        ids: dict[str, list[str]] = {visitor_id: [] for visitor_id in visitor_ids}
+        for visitor_id, occurred_at, version, customer_id, fact_id, undoes, is_erased in chain.from_iterable(answers):
+            if undoes is not None:
+                acts.append((store.number(version), store.text(fact_id), _ids.decode(undoes)))
+                continue
             named = None if customer_id is None else customer_id.decode()
-            points[store.text(visitor_id)].append(ChangePoint(store.number(occurred_at), store.number(version), named))
+            named = None if named is None else same.get(named, named)
+            point = ChangePoint(store.number(occurred_at), store.number(version), named, is_erased == b"t")
+            points[store.text(visitor_id)].append(point)
+            ids[store.text(visitor_id)].append(store.text(fact_id))
+        # Ids are unique, so that the acts of all visitors can be looked at together.
+        undone = taken_back([(fact_id, targets) for _, fact_id, targets in sorted(acts)])
+        counting = {
+            visitor_id: [point for point, fact_id in zip(found, ids[visitor_id], strict=True) if fact_id not in undone]
+            for visitor_id, found in points.items()
+        }
         return {
-            visitor_id: belonging.stretches(found, is_whole=len(found) < CHANGE_POINTS_MAX)
+            visitor_id: belonging.stretches(counting[visitor_id], is_whole=len(found) < CHANGE_POINTS_MAX)
             for visitor_id, found in points.items()
         }
 

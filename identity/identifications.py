@@ -8,11 +8,12 @@ import msgspec
 
 from identity.events.behaviour import Behaviour, EventFault
 from identity.resolve import NO_CHANNEL, Changes, Fact, FactKind, Key, Refused, Visitor
+from identity.visitors import read_known_customer_id
 from profiles import store
 from profiles.clock import to_text
 from profiles.database import Connection, Database, rows_json, statement
 from profiles.fields import RULES_VERSION
-from profiles.pipeline import Command, Row, fetch_together
+from profiles.pipeline import Command, Row, array_parameter, fetch_together
 from profiles.profile import HeldField
 from profiles.remarks import Decision
 from profiles.store import KeyRow, PairRow, Spreads, number, text
@@ -21,7 +22,7 @@ _anonymous = msgspec.json.Decoder(dict[str, HeldField])
 _decisions = msgspec.json.Decoder(tuple[Decision, ...])
 
 
-class _FactRow(msgspec.Struct, frozen=True):
+class _FactRow(msgspec.Struct, frozen=True, omit_defaults=True):
     bucket: int
     workspace_id: int
     visitor_id: str
@@ -37,7 +38,18 @@ class _FactRow(msgspec.Struct, frozen=True):
     occurred_at: str
     received_at: str
     decisions: tuple[Decision, ...]
-    rules: int = RULES_VERSION
+    rules: int
+    undoes: tuple[str, ...] = ()
+    actor: str | None = None
+    note: str | None = None
+    operation_id: str | None = None
+
+
+class _PairKey(msgspec.Struct, frozen=True):
+    bucket: int
+    workspace_id: int
+    customer_id: str
+    visitor_id: str
 
 
 class _VisitorRow(msgspec.Struct, frozen=True):
@@ -50,6 +62,7 @@ class _VisitorRow(msgspec.Struct, frozen=True):
     last_customer_id: str | None
     last_since: str | None
     anonymous: dict[str, HeldField]
+    previous_version: int
 
 
 class _SeenRow(msgspec.Struct, frozen=True):
@@ -131,10 +144,11 @@ def fact_from(row: Sequence[object]) -> Fact:
     """Return the fact of a row as ``load_facts`` selects it, the workspace left out."""
     names = (
         "visitor_id", "version", "fact_id", "kind", "applied", "customer_id", "channel_id", "source", "event",
-        "event_id", "occurred_at", "received_at", "decisions",
+        "event_id", "occurred_at", "received_at", "decisions", "undoes", "actor", "note", "operation_id",
     )  # fmt: skip
     values = dict(zip(names, row, strict=True))
     values["kind"] = FactKind(str(values["kind"]))
+    values["undoes"] = tuple(values["undoes"] or ())  # type: ignore[arg-type]
     values["decisions"] = _decisions.decode(str(values["decisions"]))
     return Fact(**values)  # type: ignore[arg-type]
 
@@ -164,18 +178,53 @@ def pair_rows(spreads: Spreads, changes: Changes) -> list[PairRow]:
     ]
 
 
+def unpairing(database: Database, spreads: Spreads, changes: Changes) -> list[Command]:
+    """Return the commands that forget links, before those that are left are told anew."""
+    rows = [
+        _PairKey(spreads.bucket(workspace_id, customer_id), workspace_id, customer_id, visitor_id)
+        for workspace_id, customer_id, visitor_id in sorted(changes.unpaired)
+    ]
+    return [
+        Command("profiles", "delete_pairs", {"rows": rows_json(group), "buckets": array_parameter(_buckets(group))})
+        for group in database.by_shard(rows)
+    ]
+
+
+def _buckets(rows: Iterable[_PairKey]) -> list[int]:
+    return sorted({row.bucket for row in rows})
+
+
 def saving(database: Database, spreads: Spreads, changes: Changes) -> list[Command]:
     """Return the commands that write facts, the visitors they fold to, event ids, and the refused."""
     facts = [_fact_row(spreads, workspace_id, fact) for workspace_id, fact in changes.facts]
-    visitors = [visitor_row(spreads, key, visitor) for key, visitor in changes.visitors.items()]
+    first: dict[Key, int] = {}
+    for workspace_id, fact in changes.facts:
+        key = workspace_id, fact.visitor_id
+        first[key] = min(fact.version, first.get(key, fact.version))
+    visitors = [visitor_row(spreads, key, visitor, first[key] - 1) for key, visitor in changes.visitors.items()]
     seen = [_SeenRow(spreads.bucket(*key), *key, to_text(received_at)) for key, received_at in changes.seen.items()]
     refusals = [_refusal_row(spreads, refused) for refused in changes.refused]
     return [
         *store.writing(database, "identity", "insert_facts", facts),
-        *store.writing(database, "identity", "save_visitors", visitors),
+        *store.writing(database, "identity", "save_visitors", visitors, bucketed=True),
         *store.writing(database, "identity", "insert_seen", seen),
         *store.writing(database, "identity", "insert_refusals", refusals),
     ]
+
+
+async def insert_fact(connection: Connection, spreads: Spreads, workspace_id: int, fact: Fact) -> int:
+    """Write one fact within a transaction; return 0 if another writer took its version first."""
+    parameters = {"rows": rows_json([_fact_row(spreads, workspace_id, fact)]).decode()}
+    return (await connection.execute(statement("identity", "insert_facts"), parameters)).rowcount
+
+
+async def save_visitor(
+    connection: Connection, spreads: Spreads, key: Key, visitor: Visitor, previous_version: int
+) -> int:
+    """Write one visitor within a transaction; return 0 if it is not in the version any more that it had before."""
+    row = visitor_row(spreads, key, visitor, previous_version)
+    parameters = {"rows": rows_json([row]).decode(), "buckets": [row.bucket]}
+    return (await connection.execute(statement("identity", "save_visitors"), parameters)).rowcount
 
 
 def counting(database: Database, spreads: Spreads, changes: Changes) -> list[Command]:
@@ -201,10 +250,16 @@ def _fact_row(spreads: Spreads, workspace_id: int, fact: Fact) -> _FactRow:
         occurred_at=to_text(fact.occurred_at),
         received_at=to_text(fact.received_at),
         decisions=fact.decisions,
+        rules=RULES_VERSION,
+        undoes=fact.undoes,
+        actor=fact.actor,
+        note=fact.note,
+        operation_id=fact.operation_id,
     )
 
 
-def visitor_row(spreads: Spreads, key: Key, visitor: Visitor) -> _VisitorRow:
+def visitor_row(spreads: Spreads, key: Key, visitor: Visitor, previous_version: int) -> _VisitorRow:
+    """Return the row of a visitor, whose version was that one before."""
     return _VisitorRow(
         bucket=spreads.bucket(*key),
         workspace_id=key[0],
@@ -215,6 +270,7 @@ def visitor_row(spreads: Spreads, key: Key, visitor: Visitor) -> _VisitorRow:
         last_customer_id=visitor.last_customer_id,
         last_since=None if visitor.last_since is None else to_text(visitor.last_since),
         anonymous=visitor.anonymous,
+        previous_version=previous_version,
     )
 
 
@@ -229,7 +285,7 @@ def _refusal_row(spreads: Spreads, refused: Refused) -> _RefusalRow:
         event=event.name,
         event_id=event.event_id,
         visitor_id=event.visitor_id,
-        customer_id=event.sent_customer,
+        customer_id=read_known_customer_id(event.sent_customer) or event.sent_customer,
         fields=event.fields,
         faults=event.faults if isinstance(event, Behaviour) else (),
         occurred_at=to_text(event.occurred_at),

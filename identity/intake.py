@@ -11,7 +11,7 @@ import random
 import secrets
 import time
 from collections import Counter
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from itertools import count, islice
 from zlib import crc32
 
@@ -24,21 +24,37 @@ from identity.events.identity import Event, Identify, Sender
 from identity.resolve import (
     Changes,
     Held,
+    Key,
     Outcome,
+    customers_left_out,
     customers_named,
+    customers_spoken_of,
     decide,
+    digest_of,
+    digest_under,
     missing,
     purchase_key,
     seen_key,
+    unsigned_policy,
     visitors_named,
 )
-from profiles import metrics, store
+from identity.tombstones import Tombstones
+from profiles import bulk, metrics, store
 from profiles.cache import Cache
 from profiles.clock import make_id, to_text
 from profiles.coalesce import Coalescer
-from profiles.database import Conflict, Connection, Database, Unavailable, is_retryable, statement
+from profiles.database import (
+    WORK_SECONDS_MAX,
+    Conflict,
+    Connection,
+    Database,
+    Unavailable,
+    is_retryable,
+    statement,
+)
 from profiles.http import log_fault
-from profiles.pipeline import fetch_together, write_together
+from profiles.pipeline import Command, copy_together, fetch_together, write_together
+from profiles.profile import Profile
 from profiles.store import Spreads
 
 LANES = 2
@@ -47,6 +63,9 @@ ATTEMPTS_MAX = 6
 """Times a batch is decided anew after another writer was faster; then it is halved."""
 ALONE_ATTEMPTS_MAX = 40
 """The same for a batch of one, which can't be halved: its caller would be told to come back."""
+MANY_ATTEMPTS_MAX = 2
+"""The same for thousands of events: half of them meet fewer writers, in less time."""
+MANY_SECONDS_MAX = 60.0
 BACK_OFF_SECONDS_MAX = 0.02
 FOOTPRINT_LANES = 3
 """Its batches under way at once: more than LANES, since none waits for what another decides."""
@@ -62,10 +81,13 @@ class Faulty(Exception):
 class Intake:
     """Takes events in. One per process."""
 
-    def __init__(self, database: Database, cache: Cache, spreads: Spreads) -> None:
+    def __init__(self, database: Database, cache: Cache, spreads: Spreads, tombstones: Tombstones) -> None:
+        self._tombstones = tombstones
         self._database = database
         self._cache = cache
         self._spreads = spreads
+        self.on_commit: Callable[[Changes], None] | None = None
+        """Told of every batch that is committed. It must neither wait nor raise: callers are still to be answered."""
         self._ids = count(secrets.randbits(61))
         self._lanes: list[Coalescer[Event, Outcome]] = [Coalescer(self._take) for _ in range(LANES)]
         self._footprint: Coalescer[Event, Outcome] = Coalescer(
@@ -126,7 +148,8 @@ class Intake:
     async def knows(
         self, sender: Sender, visitor_id: str | None, customer_id: str, digest: str
     ) -> tuple[bool, int | None]:
-        """Return whether the cache is sure that a push says nothing new, and the generation it told in one go."""
+        """Return whether the cache is sure that a push without a token says nothing new, and the generation it told in
+        one go."""
         keys = [self._cache.customer_key(sender.workspace_id, customer_id)]
         if visitor_id is not None:
             keys.append(self._cache.visitor_key(sender.workspace_id, visitor_id))
@@ -134,7 +157,8 @@ class Intake:
         customer, visitor = found.entries[0], found.entries[-1]
         if customer is None or visitor is None or not customer.payload:
             return False, found.generation
-        same = customer.payload == digest.encode() and (visitor_id is None or visitor.payload == customer_id.encode())
+        known = (digest.encode(), digest_under(unsigned_policy(sender), digest).encode())
+        same = customer.payload in known and (visitor_id is None or visitor.payload == customer_id.encode())
         return same, found.generation
 
     async def preview(self, event: Event) -> Outcome:
@@ -146,11 +170,13 @@ class Intake:
 
         async def work(connection: Connection) -> list[Outcome]:
             held = await self._load(connection, events)
-            return decide(events, held, self._new_id).outcomes
+            held = await self._find_erased(connection, events, held, looks_closely=True)
+            return decide(events, held, self.new_id).outcomes
 
         return await self._database.run(work)
 
-    def _new_id(self, bucket: int, milliseconds: int) -> str:
+    def new_id(self, bucket: int, milliseconds: int) -> str:
+        """Return an id for a ledger row or a fact."""
         return make_id(milliseconds, bucket, next(self._ids))
 
     async def _take(self, events: Sequence[Event]) -> list[Outcome | Exception]:
@@ -173,25 +199,109 @@ class Intake:
         middle = len(events) // 2
         return await self._take(events[:middle]) + await self._take(events[middle:])
 
+    def _planner(self, events: Sequence[Event]) -> Callable[[Connection], Awaitable[tuple[Held, Changes]]]:
+        attempts = count()
+
+        async def plan(connection: Connection) -> tuple[Held, Changes]:
+            held = await self._load(connection, events)
+            held = await self._find_erased(connection, events, held, looks_closely=next(attempts) > 0)
+            return held, decide(events, held, self.new_id)
+
+        return plan
+
     async def _take_together(self, events: Sequence[Event]) -> Sequence[Outcome]:
+        plan = self._planner(events)
+        changes = await self._commit(plan, events, ATTEMPTS_MAX if len(events) > 1 else ALONE_ATTEMPTS_MAX)
+        return changes.outcomes
+
+    async def act(self, plan: Callable[[Connection], Awaitable[Changes]]) -> Changes:
+        """Have changes committed that no event asked for. They are planned anew whenever another writer was faster.
+
+        Raises:
+            Unavailable: the caller is to come back; what is done twice must be the same as done once.
+        """
+
+        async def planned(connection: Connection) -> tuple[Held, Changes]:
+            return Held(), await plan(connection)
+
+        try:
+            return await self._commit(planned, (), ALONE_ATTEMPTS_MAX)
+        except Conflict as error:
+            raise Unavailable("contention") from error
+
+    async def take_many(self, events: Sequence[Event], last: Callable[[Changes], Sequence[Command]]) -> Changes:
+        """Have thousands of events that name no visitor committed in one transaction, beside all others.
+
+        What ``last`` gives is run in it, whether or not there is anything to write: each row that it expects must be
+        given back.
+
+        Raises:
+            Conflict: other writers were faster, or ``last`` found less than it expected; nothing was written.
+            Unavailable: nobody knows whether it was written.
+        """
+        database, spreads = self._database, self._spreads
+        plan = self._planner(events)
+
+        async def save(connection: Connection, changes: Changes) -> None:
+            hashes = self._hashes(changes)
+            commands = bulk.saving(database, spreads, changes.merges, changes.customers, hashes)
+            commands += identifications.saving(database, spreads, changes)
+            commands += identifications.counting(database, spreads, changes)
+            copied = {(at, merge.customer_id) for at, merge in changes.merges if merge.version == 1}
+            commands += self._tombstones.checking(copied | customers_left_out(changes))
+            await copy_together(
+                connection, bulk.copying(spreads, changes.merges, changes.customers), [*commands, *last(changes)]
+            )
+
+        return await self._commit(plan, events, MANY_ATTEMPTS_MAX, save, MANY_SECONDS_MAX)
+
+    async def forget_many(self, keys: Collection[Key]) -> None:
+        """Have the cache forget customers of whom nobody knows whether it was told what was committed last."""
+
+        async def work(connection: Connection) -> Mapping[Key, Profile]:
+            return await store.load_customers(connection, self._database, self._spreads.key_rows(keys))
+
+        held = await self._database.run(work, seconds_max=MANY_SECONDS_MAX)
+        await self._cache.forget((self._cache.customer_key(*key), profile.version) for key, profile in held.items())
+
+    async def preview_many(self, events: Sequence[Event], before: Mapping[Key, Profile]) -> Changes:
+        """Return what ``take_many`` would do now, if the customers in ``before`` were as these say. Nothing is written.
+        """
+
+        async def work(connection: Connection) -> Changes:
+            held = await self._load(connection, events)
+            held = await self._find_erased(connection, events, held, looks_closely=True)
+            held = msgspec.structs.replace(held, customers={**held.customers, **before})
+            return decide(events, held, self.new_id)
+
+        return await self._database.run(work, seconds_max=MANY_SECONDS_MAX)
+
+    async def _commit(
+        self,
+        plan: Callable[[Connection], Awaitable[tuple[Held, Changes]]],
+        events: Sequence[Event],
+        attempts_max: int,
+        save: Callable[[Connection, Changes], Awaitable[None]] | None = None,
+        seconds_max: float = WORK_SECONDS_MAX,
+    ) -> Changes:
         since = time.monotonic()
-        attempts_max = ATTEMPTS_MAX if len(events) > 1 else ALONE_ATTEMPTS_MAX
         attempted: tuple[Held, Changes] | None = None
 
         async def work(connection: Connection) -> tuple[Held, Changes]:
             nonlocal attempted
             if attempted is not None and await self._was_written(connection, attempted[1]):
                 return attempted
-            held = await self._load(connection, events)
-            changes = decide(events, held, self._new_id)
+            held, changes = await plan(connection)
             if not changes.writes_nothing:
                 attempted = held, changes
-                await self._save(connection, changes)
+                await (save or self._save)(connection, changes)
+            elif save is not None:
+                await save(connection, changes)
             return held, changes
 
         for attempt in range(attempts_max):
             try:
-                held, changes = await self._database.run(work)
+                held, changes = await self._database.run(work, seconds_max=seconds_max)
             except (Conflict, psycopg.Error) as error:
                 # The transaction is known to have been rolled back.
                 attempted = None
@@ -215,7 +325,9 @@ class Intake:
             else:
                 await self._tell_cache(events, held, changes, since)
                 _count(changes)
-                return changes.outcomes
+                if self.on_commit is not None:
+                    self.on_commit(changes)
+                return changes
         raise Conflict
 
     async def _load(self, connection: Connection, events: Sequence[Event]) -> Held:
@@ -238,22 +350,54 @@ class Intake:
             seen=identifications.seen_from(seen),
             purchases=identifications.seen_from(purchases),
         )
-        absent = missing(events, held)
-        if not absent.customers and not absent.histories:
+        while True:
+            absent = missing(events, held)
+            if not absent.customers and not absent.histories:
+                return held
+            more = await store.load_customers(connection, database, spreads.key_rows(absent.customers))
+            histories = await identifications.load_facts(connection, database, spreads.key_rows(absent.histories))
+            if absent.customers - more.keys():
+                raise Conflict  # erased since the visitor was read
+            held = msgspec.structs.replace(
+                held, customers={**held.customers, **more}, histories={**held.histories, **histories}
+            )
+
+    async def _find_erased(
+        self, connection: Connection, events: Sequence[Event], held: Held, *, looks_closely: bool
+    ) -> Held:
+        """Add which customers that the events speak of were erased. In workspaces where nobody was, as far as is known,
+        nobody is looked for, unless it must be (``looks_closely``); a customer whose erasure was lifted goes on behind
+        the versions that there were."""
+        looked_for = events if looks_closely else [e for e in events if self._tombstones.is_in_use(e.sender.workspace_id)]
+        spoken_of = customers_spoken_of(looked_for)
+        current = {(at, visitor.customer_id) for (at, _), visitor in held.visitors.items() if visitor.customer_id}
+        found = await self._tombstones.find(connection, spoken_of | (current - held.customers.keys()))
+        if not found:
             return held
-        more = await store.load_customers(connection, database, spreads.key_rows(absent.customers))
-        histories = await identifications.load_facts(connection, database, spreads.key_rows(absent.histories))
-        return msgspec.structs.replace(held, customers={**held.customers, **more}, histories=histories)
+        lifted = {
+            key: Profile(key[1], tombstone.version, tombstone.lifted_at, tombstone.lifted_at, {}, is_gone=True)
+            for key, tombstone in found.items()
+            if tombstone.lifted_at is not None
+        }
+        erased = frozenset(found.keys() - lifted.keys())
+        return msgspec.structs.replace(held, customers={**lifted, **held.customers}, erased=erased)
 
     async def _save(self, connection: Connection, changes: Changes) -> None:
         database, spreads = self._database, self._spreads
         pairs = identifications.pair_rows(spreads, changes)
-        commands = store.saving(database, spreads, changes.merges, changes.customers, pairs)
+        commands = identifications.unpairing(database, spreads, changes)
+        commands += store.saving(database, spreads, changes.merges, changes.customers, pairs, self._hashes(changes))
         commands += identifications.saving(database, spreads, changes)
         commands += footprint.saving(database, spreads, changes)
         copies = footprint.copying(database, spreads, changes.records)
         last = identifications.counting(database, spreads, changes)
-        await write_together(connection, commands, copies, last)
+        checks = self._tombstones.checking(customers_left_out(changes))
+        await write_together(connection, commands, copies, checks, last)
+
+    def _hashes(self, changes: Changes) -> dict[Key, str]:
+        """Return what stands for the customers whom the changes make: new ones, as far as was known."""
+        made = {(at, merge.customer_id) for at, merge in changes.merges if merge.created_customer}
+        return {key: self._tombstones.hash_of(*key) for key in made}
 
     async def _was_written(self, connection: Connection, changes: Changes) -> bool:
         """Return whether a batch whose commit was cut off is there after all; any of its rows proves it."""
@@ -288,7 +432,7 @@ class Intake:
         customers.update(changes.customers)
         # A push that was found to say nothing new to this very version will be found so again, whatever digest it has.
         repeated = {
-            (event.sender.workspace_id, str(event.customer)): event.digest
+            (event.sender.workspace_id, str(event.customer)): digest_of(event)
             for event, outcome in zip(events, changes.outcomes, strict=True)
             if isinstance(event, Identify) and outcome.unchanged and event.event_id is None
         }
@@ -296,6 +440,8 @@ class Intake:
         for key in customers.keys() - made:
             profile = customers[key]
             digest = repeated.get(key, profile.digest) if key not in changes.customers else profile.digest
+            if profile.joined_into is not None:
+                digest = None  # what was said of it stands at another version
             entries.append((cache.customer_key(*key), profile.version, (digest or "").encode()))
         visitors = {key: held.visitors[key] for key in visitors_named(events) if key in held.visitors}
         visitors.update(changes.visitors)

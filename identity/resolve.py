@@ -4,32 +4,39 @@ The only place where an event is decided. Live traffic, preview and import call 
 facts of a visitor for all of them and for the replay.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
+from itertools import takewhile
 
 import msgspec
 
 from identity.events.behaviour import Behaviour
 from identity.events.identity import (
     Alias,
+    Assertion,
+    CrmPatch,
     Event,
     Identify,
     OnSignOut,
     ProfileChange,
+    Sender,
     SignedIdentity,
     SignIn,
     SignOut,
     SignUp,
     TraitsChange,
+    UnsignedWrites,
     Unusable,
 )
 from identity.refusals import Refusal
+from identity.visitors import read_known_customer_id
 from profiles import fields as field_table
 from profiles import merge as merging
 from profiles.fields import Dialect
+from profiles.ledger import taken_back
 from profiles.patches import PatchFailed, apply_patch
 from profiles.placement import bucket_of
-from profiles.profile import HeldField, Merge, Policy, Profile
+from profiles.profile import HeldField, Link, Merge, Policy, Profile
 from profiles.remarks import Decision, Reading
 
 Key = tuple[int, str]
@@ -39,6 +46,8 @@ NO_CHANNEL = "00000000-0000-0000-0000-000000000000"
 """Stands for the channel in keys where there is none."""
 ANONYMOUS_SOURCE = "anonymous"
 ANONYMOUS_EVENT = "userProfileChanged"
+UNSIGNED_MARK = "?"
+"""Ends the digest of a push that could only fill gaps, for want of a signature."""
 
 
 class FactKind(StrEnum):
@@ -47,12 +56,16 @@ class FactKind(StrEnum):
     IDENTIFIED = "identified"
     SIGNED_OUT = "signed_out"
     ANONYMOUS = "anonymous"
+    UNDONE = "undone"
+    ERASED = "erased"
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True):
     """One row of a visitor's log: an identification, a sign-out, or values given while nobody was signed in.
 
-    A fact that is not ``applied`` is recorded for the admin and changes nothing.
+    A fact that is not ``applied`` is recorded for the admin and changes nothing. One of kind UNDONE takes back those
+    whose ids ``undoes`` has; ``actor`` did it, and ``note`` says why. What an ERASED one said of a customer is gone; if it is
+    applied, the visitor is nobody's from then on, whom nobody else inherits anything of.
     """
 
     fact_id: str
@@ -68,6 +81,10 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
     channel_id: str | None = None
     event_id: str | None = None
     decisions: tuple[Decision, ...] = ()
+    undoes: tuple[str, ...] = ()
+    actor: str | None = None
+    note: str | None = None
+    operation_id: str | None = None
 
 
 class Visitor(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,7 +133,8 @@ class Record(msgspec.Struct, frozen=True):
 class Held(msgspec.Struct, frozen=True):
     """What is held of everything a batch touches. Absent keys are held by nobody.
 
-    ``histories`` has all facts of those visitors to whom a late event speaks (see ``missing``).
+    ``histories`` has all facts of those visitors to whom a late event speaks (see ``missing``). ``erased`` are customers
+    of whom nothing is taken any more.
     """
 
     customers: Mapping[Key, Profile] = {}
@@ -124,6 +142,7 @@ class Held(msgspec.Struct, frozen=True):
     histories: Mapping[Key, Sequence[Fact]] = {}
     seen: frozenset[Key] = frozenset()
     purchases: frozenset[Key] = frozenset()
+    erased: frozenset[Key] = frozenset()
 
 
 class Missing(msgspec.Struct, frozen=True):
@@ -141,10 +160,24 @@ class Refused(msgspec.Struct, frozen=True):
     reason: Refusal
 
 
+class Unmet(StrEnum):
+    """Why a change that was made on a condition was not made."""
+
+    ABSENT = "absent"
+    PRESENT = "present"
+    CHANGED = "changed"
+
+
 class Outcome(msgspec.Struct, frozen=True):
-    """What became of one event. ``unchanged``: it said nothing new. ``merges``: the ledger rows it caused."""
+    """What became of one event. ``unchanged``: it said nothing new. ``merges``: the ledger rows it caused.
+
+    ``unmet`` and ``offered`` are of a CRM's change: the condition that kept it from being made, or its merge, even
+    where that said nothing new and was not written.
+    """
 
     refusal: Refusal | None = None
+    unmet: Unmet | None = None
+    offered: Merge | None = None
     unchanged: bool = False
     merges: tuple[Merge, ...] = ()
     facts: tuple[Fact, ...] = ()
@@ -153,16 +186,18 @@ class Outcome(msgspec.Struct, frozen=True):
 class Changes(msgspec.Struct):
     """What a batch writes. ``outcomes`` has one entry per event, in order."""
 
-    outcomes: list[Outcome]
-    customers: dict[Key, Profile]
-    visitors: dict[Key, Visitor]
-    merges: list[tuple[int, Merge]]
-    facts: list[tuple[int, Fact]]
-    pairs: dict[tuple[int, str, str], Pair]
-    seen: dict[Key, int]
-    refused: list[Refused]
-    records: list[Record]
-    purchases: dict[Key, Record]
+    outcomes: list[Outcome] = []
+    customers: dict[Key, Profile] = {}
+    visitors: dict[Key, Visitor] = {}
+    merges: list[tuple[int, Merge]] = []
+    facts: list[tuple[int, Fact]] = []
+    pairs: dict[tuple[int, str, str], Pair] = {}
+    seen: dict[Key, int] = {}
+    refused: list[Refused] = []
+    records: list[Record] = []
+    purchases: dict[Key, Record] = {}
+    unpaired: set[tuple[int, str, str]] = set()
+    """Pairs whose every identification was taken back, or whose time must be told anew."""
 
     @property
     def writes_nothing(self) -> bool:
@@ -175,6 +210,26 @@ def customers_named(events: Iterable[Event]) -> set[Key]:
     deciding = [event for event in events if not isinstance(event, Behaviour)]
     named = {(e.sender.workspace_id, str(e.customer)) for e in deciding if _names(e, e.customer)}
     return named | {(e.sender.workspace_id, str(e.visitor_id)) for e in deciding if isinstance(e, Alias)}
+
+
+def customers_spoken_of(events: Iterable[Event]) -> set[Key]:
+    """Return the keys of all customers whom the events name, whatever these do, and whatever is wrong with them."""
+    named = {(e.sender.workspace_id, _spoken_of(e)) for e in events}
+    named |= {(e.sender.workspace_id, e.visitor_id) for e in events if isinstance(e, Alias)}
+    return {(workspace_id, customer_id) for workspace_id, customer_id in named if customer_id is not None}
+
+
+def _spoken_of(event: Event) -> str | None:
+    if event.customer is None or isinstance(event.customer, Refusal):
+        return None if event.sent_customer is None else read_known_customer_id(event.sent_customer)
+    return event.customer
+
+
+def customers_left_out(changes: Changes) -> set[Key]:
+    """Return the keys of the customers whom rows name that are written whether or not there is such a profile."""
+    events = [record.event for record in changes.records] + [refused.event for refused in changes.refused]
+    unapplied = {(workspace_id, fact.customer_id) for workspace_id, fact in changes.facts if not fact.applied}
+    return customers_spoken_of(events) | {(at, named) for at, named in unapplied if named is not None}
 
 
 def visitors_named(events: Iterable[Event]) -> set[Key]:
@@ -205,8 +260,13 @@ def purchase_key(event: Event) -> Key | None:
 
 
 def missing(events: Sequence[Event], held: Held) -> Missing:
-    """Return what ``decide`` needs besides: customers whom a visitor leaves, and histories for late events."""
-    customers: set[Key] = set()
+    """Return what ``decide`` needs besides: customers whom a visitor leaves, those whom others are joined into, and
+    histories for late events. What is loaded thereupon may want more."""
+    customers = {
+        (workspace_id, profile.joined_into)
+        for (workspace_id, _), profile in held.customers.items()
+        if profile.joined_into is not None
+    }
     histories: set[Key] = set()
     latest: dict[Key, int] = {}
     for event in events:
@@ -237,10 +297,33 @@ def read_fields(event: Event) -> tuple[Reading, ...]:
             return (*event.notes, *field_table.read_traits(event.traits))
         case SignUp():
             return (*event.notes, *field_table.read_profile(event.profile))
+        case Assertion():
+            return (*event.notes, *event.readings)
         case ProfileChange(patch=tuple() as operations):
             readings = apply_patch({}, operations)
             return event.notes if isinstance(readings, PatchFailed) else (*event.notes, *readings)
     return event.notes
+
+
+_BEFORE_ERASED = frozenset(takewhile(lambda refusal: refusal is not Refusal.ERASED_CUSTOMER, Refusal))
+
+
+def find_refusal_of(event: Event, erased: Collection[Key]) -> Refusal | None:
+    """Return why the event writes nothing: as ``find_refusal``, or since it names someone who was erased."""
+    reason = find_refusal(event)
+    if reason in _BEFORE_ERASED or not names_any(event, erased):
+        return reason
+    return Refusal.ERASED_CUSTOMER
+
+
+def names_any(event: Event, customers: Collection[Key]) -> bool:
+    """Return whether the event names one of these customers."""
+    return bool(customers) and not customers_spoken_of([event]).isdisjoint(customers)
+
+
+def without_person(event: Event) -> Event:
+    """Return the event as it may be listed among the refused when it names someone who was erased."""
+    return msgspec.structs.replace(event, visitor_id=None, customer=None, sent_customer=None, event_id=None, fields=())
 
 
 def find_refusal(event: Event) -> Refusal | None:
@@ -253,7 +336,7 @@ def find_refusal(event: Event) -> Refusal | None:
         return _find_refusal_of_behaviour(event)
     if isinstance(event.customer, Refusal):
         return event.customer
-    if event.customer is None and isinstance(event, Identify | SignUp | SignIn):
+    if event.customer is None and isinstance(event, Identify | SignUp | SignIn | Assertion):
         return Refusal.MISSING_CUSTOMER_ID
     if _is_disproved(event):
         return Refusal.UNVERIFIED_IDENTITY
@@ -293,26 +376,99 @@ def _is_disproved(event: Event) -> bool:
     return is_required and is_unproven(event)
 
 
+def policy_of(event: Event, customer_id: str) -> Policy:
+    """Return what the values of an event may do to those that are held of a customer."""
+    if isinstance(event, SignUp):
+        return Policy.CREATE_ONLY
+    # A patch need not name whose it is.
+    is_signed = event.verified_customer is not None and event.verified_customer in (event.customer, customer_id)
+    return Policy.OVERWRITE if is_signed else unsigned_policy(event.sender)
+
+
+def unsigned_policy(sender: Sender) -> Policy:
+    """Return what values may do that nobody vouches for."""
+    return Policy.UNSIGNED if sender.unsigned_writes is UnsignedWrites.FILL_EMPTY else Policy.OVERWRITE
+
+
+def digest_under(policy: Policy, digest: str) -> str:
+    """Return what a push is known by once it was applied: what an unsigned one could not do, a signed one still may."""
+    return digest + UNSIGNED_MARK if policy is Policy.UNSIGNED else digest
+
+
+def digest_of(event: Identify) -> str:
+    """Return what this push is known by once it was applied."""
+    return digest_under(policy_of(event, str(event.customer)), event.digest)
+
+
 def is_unchanged(event: Identify, profile_digest: str | None, visitor_customer_id: str | None) -> bool:
     """Return whether the push equals the last one applied, by a visitor who is linked already."""
-    return profile_digest == event.digest and (event.visitor_id is None or visitor_customer_id == event.customer)
+    is_known = profile_digest in (event.digest, digest_of(event))
+    return is_known and (event.visitor_id is None or visitor_customer_id == event.customer)
 
 
-def state_at(facts: Iterable[Fact], moment: int) -> str | None:
+def _linked(fact: Fact | None) -> Link | None:
+    return None if fact is None else Link.LINKED
+
+
+def undone_facts(facts: Iterable[Fact]) -> dict[str, str]:
+    """Return the ids of the facts that are taken back, each with that of the fact that does it; facts in order."""
+    return taken_back([(fact.fact_id, fact.undoes) for fact in facts if fact.kind is FactKind.UNDONE])
+
+
+def counting_facts(facts: Sequence[Fact]) -> list[Fact]:
+    """Return the facts that are not taken back, without those that take back."""
+    undone = undone_facts(facts)
+    return [fact for fact in facts if fact.kind is not FactKind.UNDONE and fact.fact_id not in undone]
+
+
+def linked_since(facts: Sequence[Fact]) -> dict[str, int]:
+    """Return the customers whom a visitor was said to be, each with when that happened last."""
+    found: dict[str, int] = {}
+    for fact in counting_facts(facts):
+        if fact.applied and fact.customer_id is not None:
+            found[fact.customer_id] = max(fact.occurred_at, found.get(fact.customer_id, fact.occurred_at))
+    return found
+
+
+def customers_moved(before: Visitor, fact: Fact, after: Visitor, history: Sequence[Fact]) -> list[str]:
+    """Return the customers in whose ledger a fact must be told: whom the visitor left, and whom it was said to be or,
+    if the fact takes others back, those whom these named."""
+    if not fact.applied or fact.kind is FactKind.ANONYMOUS:
+        return []
+    if fact.kind is FactKind.UNDONE:
+        changed = undone_facts(history).keys() ^ undone_facts([*history, fact]).keys()
+        named = {f.customer_id for f in history if f.fact_id in changed and f.kind is not FactKind.UNDONE}
+        named |= {before.customer_id, after.customer_id} if before.customer_id != after.customer_id else set()
+        return sorted(customer_id for customer_id in named if customer_id is not None)
+    left = before.customer_id if before.customer_id != after.customer_id else None
+    return [customer_id for customer_id in (left, fact.customer_id) if customer_id is not None]
+
+
+def state_at(facts: Sequence[Fact], moment: int) -> str | None:
     """Return whose the visitor was at ``moment``: by the last applied identification or sign-out at or before it."""
     in_force = max(
-        (f for f in facts if f.applied and f.kind is not FactKind.ANONYMOUS and f.occurred_at <= moment),
+        (
+            f
+            for f in counting_facts(facts)
+            if f.applied and f.kind is not FactKind.ANONYMOUS and f.occurred_at <= moment
+        ),
         key=lambda f: (f.occurred_at, f.version),
         default=None,
     )
     return in_force.customer_id if in_force else None
 
 
-def follow(visitor: Visitor, fact: Fact) -> Visitor:
+def follow(visitor: Visitor, fact: Fact, history: Sequence[Fact] = ()) -> Visitor:
     """Return the visitor after one more fact, in order of arrival.
 
-    An identification that is older than the one in force slots in before it and leaves the present as it is.
+    An identification that is older than the one in force slots in before it and leaves the present as it is. A fact
+    that takes others back leaves what the rest amounts to: it needs the ``history`` of all facts before it.
     """
+    if fact.kind is FactKind.UNDONE:
+        left = Visitor(visitor_id=visitor.visitor_id)
+        for earlier in counting_facts([*history, fact]):
+            left = follow(left, earlier)
+        return msgspec.structs.replace(left, version=fact.version)
     if not fact.applied:
         return msgspec.structs.replace(visitor, version=fact.version)
     if fact.kind is FactKind.ANONYMOUS:
@@ -325,7 +481,8 @@ def follow(visitor: Visitor, fact: Fact) -> Visitor:
             version=fact.version,
         )
         return msgspec.structs.replace(visitor, version=fact.version, anonymous=anonymous)
-    is_last = fact.customer_id is not None and (visitor.last_since is None or fact.occurred_at >= visitor.last_since)
+    is_somebody = fact.customer_id is not None or fact.kind is FactKind.ERASED
+    is_last = is_somebody and (visitor.last_since is None or fact.occurred_at >= visitor.last_since)
     visitor = msgspec.structs.replace(
         visitor,
         version=fact.version,
@@ -338,7 +495,7 @@ def follow(visitor: Visitor, fact: Fact) -> Visitor:
         visitor,
         customer_id=fact.customer_id,
         since=fact.occurred_at,
-        anonymous=visitor.anonymous if fact.customer_id is None else {},
+        anonymous={} if is_somebody else visitor.anonymous,
     )
 
 
@@ -357,41 +514,48 @@ class _Batch:
         self.held = held
         self.new_id = new_id
         self.histories: dict[Key, list[Fact]] = {key: list(facts) for key, facts in held.histories.items()}
-        self.changes = Changes([], {}, {}, [], [], {}, {}, [], [], {})
+        self.changes = Changes()
         self.merges: list[Merge] = []
         self.facts: list[Fact] = []
+        self.offered: Merge | None = None
         self.has_recorded = False
 
     def run(self, events: Sequence[Event]) -> Changes:
         for event in events:
-            self.merges, self.facts, self.has_recorded = [], [], False
+            self.merges, self.facts, self.offered, self.has_recorded = [], [], None, False
             self.changes.outcomes.append(self.outcome_of(event))
         return self.changes
 
     def outcome_of(self, event: Event) -> Outcome:
-        reason = find_refusal(event)
+        reason = find_refusal_of(event, self.held.erased)
         seen = seen_key(event)
         if reason is None and seen and (seen in self.held.seen or seen in self.changes.seen):
             return Outcome(unchanged=True)
+        unmet = self.unmet(event) if reason is None and isinstance(event, CrmPatch) else None
+        if unmet is not None:
+            return Outcome(unmet=unmet, unchanged=True)
         if reason is None:
             reason = self.act(event)
         if reason is not None:
             sender = event.sender
             bucket = bucket_of(sender.workspace_id, sender.spread, sender.channel_id or NO_CHANNEL)
-            self.changes.refused.append(Refused(self.new_id(bucket, event.received_at), event, reason))
+            listed = without_person(event) if names_any(event, self.held.erased) else event
+            self.changes.refused.append(Refused(self.new_id(bucket, event.received_at), listed, reason))
             return Outcome(refusal=reason)
         unchanged = not self.merges and not self.facts and not self.has_recorded
         # Also if it changed nothing: sent again after something else did, it would.
         if seen:
             self.changes.seen[seen] = event.received_at
-        return Outcome(unchanged=unchanged, merges=tuple(self.merges), facts=tuple(self.facts))
+        return Outcome(offered=self.offered, unchanged=unchanged, merges=tuple(self.merges), facts=tuple(self.facts))
 
     def act(self, event: Event) -> Refusal | None:
         match event:
             case Identify():
                 self.identify(event)
-            case SignUp():
-                self.merge(event, str(event.customer), read_fields(event), Policy.CREATE_ONLY)
+            case CrmPatch():
+                self.patch(event)
+            case SignUp() | Assertion():
+                self.merge(event, str(event.customer), read_fields(event))
             case Behaviour():
                 self.record(event)
             case Alias():
@@ -406,15 +570,30 @@ class _Batch:
 
     def identify(self, event: Identify) -> None:
         customer_id = str(event.customer)
-        profile = self.customer(event, customer_id)
+        profile = self.customer(event, self.owner(event, customer_id))
         visitor = self.visitor(event) if event.visitor_id is not None else None
         if profile and is_unchanged(event, profile.digest, visitor.customer_id if visitor else None):
             return
         fact = self.identification(event, visitor, customer_id) if visitor else None
         readings = read_fields(event)
-        self.merge(event, customer_id, readings, Policy.OVERWRITE, digest=event.digest, links=fact is not None)
+        self.merge(event, customer_id, readings, digest=digest_of(event), link=_linked(fact))
         if visitor and fact:
             self.link(event, visitor, fact)
+
+    def unmet(self, event: CrmPatch) -> Unmet | None:
+        """Return the condition that does not hold of what the batch has found and done so far."""
+        held = self.customer(event, self.owner(event, str(event.customer)))
+        is_there = held is not None and not held.is_gone
+        if event.creates:
+            return Unmet.PRESENT if is_there else None
+        if held is None or not is_there:
+            return Unmet.ABSENT
+        return Unmet.CHANGED if event.versions is not None and held.version not in event.versions else None
+
+    def patch(self, event: CrmPatch) -> None:
+        held = self.customer(event, self.owner(event, str(event.customer)))
+        readings = field_table.spelled_out(read_fields(event), held.fields if held else ())
+        self.offered = self.merge(event, str(event.customer), readings)
 
     def sign_in(self, event: SignIn) -> None:
         customer_id = str(event.customer)
@@ -422,14 +601,15 @@ class _Batch:
         if event.only_first and (visitor is None or visitor.since is not None):
             return
         fact = self.identification(event, visitor, customer_id) if visitor else None
-        self.merge(event, customer_id, read_fields(event), Policy.OVERWRITE, links=fact is not None)
+        self.merge(event, customer_id, read_fields(event), link=_linked(fact))
         if visitor and fact:
             self.link(event, visitor, fact)
 
     def alias(self, event: Alias) -> Refusal | None:
         if event.visitor_id == event.customer:
             return None
-        if self.customer(event, str(event.visitor_id)) is not None:
+        other = self.customer(event, str(event.visitor_id))
+        if other is not None and not other.is_gone:
             return Refusal.ALIAS_OF_CUSTOMER
         self.sign_in(event)
         return None
@@ -454,7 +634,7 @@ class _Batch:
         is_repeated = belongs_to is None and event.customer is None and visitor.since is not None
         if event.sender.on_sign_out is OnSignOut.KEEP or is_repeated:
             return
-        applied = event.customer in (None, belongs_to)
+        applied = event.customer is None or self.is_same(event, str(event.customer), belongs_to)
         fact = self.new_fact(
             event, visitor, FactKind.SIGNED_OUT, None if applied else str(event.customer), applied=applied
         )
@@ -466,19 +646,21 @@ class _Batch:
     def change_profile(self, event: ProfileChange | TraitsChange) -> Refusal | None:
         visitor = self.visitor(event)
         # A late patch was meant for whose the visitor was then; nobody else's profile may get it.
-        if self.belongs_to(event, visitor) != visitor.customer_id or event.customer not in (None, visitor.customer_id):
+        is_theirs = event.customer is None or self.is_same(event, str(event.customer), visitor.customer_id)
+        if not is_theirs or not self.is_same(event, self.belongs_to(event, visitor), visitor.customer_id):
             return Refusal.NOT_CURRENT_CUSTOMER
         if isinstance(event, TraitsChange):
             readings = read_fields(event)
         else:
-            customer = self.customer(event, visitor.customer_id) if visitor.customer_id is not None else None
+            whose = visitor.customer_id
+            customer = None if whose is None else self.customer(event, self.owner(event, whose))
             assert not isinstance(event.patch, Refusal)
             patched = apply_patch(customer.fields if customer else visitor.anonymous, event.patch)
             if isinstance(patched, PatchFailed):
                 return Refusal.FAILED_PATCH
             readings = (*event.notes, *patched)
         if visitor.customer_id is not None:
-            self.merge(event, visitor.customer_id, readings, Policy.OVERWRITE)
+            self.merge(event, visitor.customer_id, readings)
             return None
         decisions, _ = merging.decide(
             visitor.anonymous,
@@ -510,23 +692,24 @@ class _Batch:
         left = before.customer_id
         if left is not None and after.customer_id != left:
             self.pair(workspace_id, Pair(left, before.visitor_id, before.since or fact.occurred_at, is_current=False))
-            self.merge(event, left, (), Policy.OVERWRITE, links=True)
+            self.merge(event, left, (), link=Link.UNLINKED)
         if fact.customer_id is None:
             return
         is_current = after.customer_id == fact.customer_id
         self.pair(workspace_id, Pair(fact.customer_id, before.visitor_id, fact.occurred_at, is_current=is_current))
-        if is_current and before.anonymous and before.last_customer_id in (None, fact.customer_id):
+        is_back = before.last_customer_id is None or self.is_same(event, before.last_customer_id, fact.customer_id)
+        if is_current and before.anonymous and is_back:
             self.adopt(event, fact.customer_id, before.anonymous)
 
     def adopt(self, event: Event, customer_id: str, anonymous: Mapping[str, HeldField]) -> None:
         """Let the values that the visitor gave before sign-in fill gaps of the customer they turned out to be."""
         given = sorted(anonymous.items())
         readings = tuple(merging.value_reading(name, field.value) for name, field in given if field.value is not None)
-        applied = merging.apply(
-            self.customer(event, customer_id),
-            self.new_merge(event, customer_id, Policy.FILL_EMPTY, source=ANONYMOUS_SOURCE, name=ANONYMOUS_EVENT),
-            readings,
-        )
+        owner = self.owner(event, customer_id)
+        incoming = self.new_merge(event, owner, Policy.FILL_EMPTY, source=ANONYMOUS_SOURCE, name=ANONYMOUS_EVENT)
+        if owner != customer_id:
+            incoming = msgspec.structs.replace(incoming, other_id=customer_id)
+        applied = merging.apply(self.customer(event, owner), incoming, readings)
         if applied.leaves_trace:
             self.keep_merge(event, applied)
 
@@ -535,21 +718,34 @@ class _Batch:
         event: Event,
         customer_id: str,
         readings: Sequence[Reading],
-        policy: Policy,
         *,
         digest: str | None = None,
-        links: bool = False,
-    ) -> None:
-        """Merge into one customer. ``links``: its links change too, which takes a version even if no field does."""
+        link: Link | None = None,
+    ) -> Merge:
+        """Merge into one customer, and return the merge, which is kept only if it leaves a trace.
+
+        ``link``: its links change too, which takes a version even if no field does.
+        """
         held = self.customer(event, customer_id)
         if held is None and not _names(event, customer_id):
             raise LookupError("a customer whom the event does not name was not loaded")
-        incoming = self.new_merge(event, customer_id, policy, digest=digest)
-        if links and held and not readings:
-            incoming = msgspec.structs.replace(incoming, is_link=True)
+        owner = self.owner(event, customer_id)
+        if owner != customer_id and link is not None:
+            # Links stay with the id that was named, so that each keeps its own when the two are taken apart.
+            link_row = self.new_merge(event, customer_id, Policy.OVERWRITE, link=link, is_link=True)
+            self.keep_merge(event, merging.apply(held, link_row, ()))
+        if owner != customer_id:
+            held, link = self.customer(event, owner), None
+        is_made = held is None or (held.is_gone and link is not Link.UNLINKED)
+        is_link = link is not None and not is_made and not readings
+        policy = policy_of(event, customer_id)
+        incoming = self.new_merge(event, owner, policy, digest=digest, link=link, is_link=is_link)
+        if owner != customer_id:
+            incoming = msgspec.structs.replace(incoming, other_id=customer_id)
         applied = merging.apply(held, incoming, readings)
-        if links or applied.leaves_trace:
+        if link is not None or applied.leaves_trace:
             self.keep_merge(event, applied)
+        return applied.merge
 
     def new_merge(
         self,
@@ -560,6 +756,8 @@ class _Batch:
         digest: str | None = None,
         source: str | None = None,
         name: str | None = None,
+        link: Link | None = None,
+        is_link: bool = False,
     ) -> Merge:
         sender = event.sender
         bucket = bucket_of(sender.workspace_id, sender.spread, customer_id)
@@ -576,6 +774,11 @@ class _Batch:
             received_at=event.received_at,
             policy=policy,
             digest=digest,
+            link=link,
+            is_link=is_link,
+            actor=sender.actor,
+            note=sender.note,
+            operation_id=sender.operation_id,
         )
 
     def new_fact(
@@ -634,6 +837,21 @@ class _Batch:
         key = (event.sender.workspace_id, customer_id)
         return self.changes.customers.get(key) or self.held.customers.get(key)
 
+    def owner(self, event: Event, customer_id: str) -> str:
+        """Return the customer whose ledger takes what is said of this one: its own id, unless it is joined."""
+        held = self.customer(event, customer_id)
+        return customer_id if held is None or held.joined_into is None else held.joined_into
+
+    def is_same(self, event: Event, one: str | None, other: str | None) -> bool:
+        """Return whether two ids are one customer, or both nobody."""
+        return one == other or (
+            one is not None and other is not None and self.owner(event, one) == self.owner(event, other)
+        )
+
     def visitor(self, event: Event) -> Visitor:
         key = (event.sender.workspace_id, str(event.visitor_id))
-        return self.changes.visitors.get(key) or self.held.visitors.get(key) or Visitor(visitor_id=key[1])
+        found = self.changes.visitors.get(key) or self.held.visitors.get(key) or Visitor(visitor_id=key[1])
+        if (key[0], found.customer_id) in self.held.erased:
+            # The erasure is still under way: what was said of the visitor has not been cleared yet.
+            return msgspec.structs.replace(found, customer_id=None, last_customer_id=None)
+        return found

@@ -2,7 +2,7 @@
 
 Every workspace is read in one snapshot, so live traffic gives no false alarm, through cursors in key order, so a
 million customers need no more memory than a thousand. No rule stands here: merges are replayed by
-``profiles.merge.replay``, facts by ``identity.resolve.follow``, values by ``profiles.fields.read_field``.
+``profiles.ledger.replay``, facts by ``identity.resolve.follow``, values by ``profiles.fields.read_field``.
 
 On Citus no snapshot spans several shards: verify a spread workspace there while nothing is written.
 """
@@ -20,12 +20,15 @@ import msgspec
 import psycopg
 
 from identity.identifications import fact_from
-from identity.resolve import Fact, FactKind, Pair, Visitor, follow
+from identity.resolve import Fact, FactKind, Pair, Visitor, customers_moved, follow, linked_since
+from identity.tombstones import hash_of
 from profiles import fields as field_table
+from profiles import ledger
 from profiles import merge as merging
 from profiles.clock import bucket_of_id
 from profiles.database import rows_json, statement
-from profiles.profile import HeldField, Policy, Profile
+from profiles.ledger import LedgerBroken
+from profiles.profile import HeldField, Merge, Policy, Profile
 from profiles.remarks import Kind
 from profiles.store import CustomerRow, Spreads, customer_row, has_skipped, merge_from
 
@@ -46,6 +49,7 @@ Row = Sequence[Any]
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 _held = msgspec.json.Decoder(dict[str, HeldField])
+_joins = msgspec.json.Decoder(tuple[dict[str, int], str | None, tuple[str, ...]])
 _sorted = msgspec.json.Encoder(order="sorted")
 
 
@@ -71,6 +75,7 @@ class Difference(StrEnum):
     PAIR_ORPHAN = "pair_orphan"
     LINK_MISSING = "link_missing"
     LINK_ORPHAN = "link_orphan"
+    ERASED_HELD = "erased_held"
 
 
 EXPLANATIONS: dict[Difference, str] = {
@@ -93,6 +98,7 @@ EXPLANATIONS: dict[Difference, str] = {
     Difference.PAIR_ORPHAN: "An entry among a customer's visitors has no identification.",
     Difference.LINK_MISSING: "An identification or sign-out is not told in the ledger of a customer whom it concerns.",
     Difference.LINK_ORPHAN: "A ledger tells of a link that no identification or sign-out made.",
+    Difference.ERASED_HELD: "A customer is held who was erased.",
 }
 
 
@@ -137,6 +143,15 @@ class _Move(NamedTuple):
     event_id: str | None
     occurred_at: int
     received_at: int
+
+
+class _Tombstone(NamedTuple):
+    """What is left of an erased customer. ``is_pending``: some rows are left as well."""
+
+    bucket: int
+    version: int
+    lifted_at: int | None
+    is_pending: bool
 
 
 class _PairKey(msgspec.Struct, frozen=True):
@@ -195,8 +210,13 @@ class _Workspace:
         self.pairs_found = 0
         self.links_found = 0
         self.links_told = 0
+        self.erasure_key = b""
+        self.tombstones: dict[str, _Tombstone] = {}
 
     def verify(self) -> None:
+        self.erasure_key = bytes(self.connection.execute(statement("identity", "load_erasing")).fetchall()[0][0])
+        for bucket, customer_hash, *rest in self.stream("identity", "stream_erasures"):
+            self.tombstones[customer_hash] = _Tombstone(bucket, *rest)
         for identifier, heads, log in _joined(
             self.stream("profiles", "stream_customers"), self.stream("profiles", "stream_merges")
         ):
@@ -225,7 +245,12 @@ class _Workspace:
         def differs(kind: Difference, version: int | None = None, *parts: str) -> None:
             self.differs(Found(kind, self.slug, bucket, version, parts, customer_id=customer_id))
 
-        folded, is_whole = self.fold_ledger(bucket, log, differs)
+        tombstone = self.tombstone_of(customer_id)
+        if tombstone is not None and tombstone.is_pending:
+            return  # what is left of its ledger goes at any moment
+        if tombstone is not None and tombstone.lifted_at is None:
+            differs(Difference.ERASED_HELD)
+        folded, is_whole = self.fold_ledger(bucket, log, differs, _begun_at(customer_id, tombstone))
         for head in heads[1:]:
             differs(Difference.BUCKET, head[2])
         if not heads:
@@ -238,7 +263,16 @@ class _Workspace:
             differs(Difference.CUSTOMER_ORPHAN, head[2])
             return
         try:
-            held = Profile(customer_id, head[2], head[3], head[4], _held.decode(head[5]), head[6])
+            held = Profile(
+                customer_id,
+                head[2],
+                head[3],
+                head[4],
+                _held.decode(head[5]),
+                head[6],
+                head[11],
+                *_joins.decode(head[12]),
+            )
         except ValueError:
             differs(Difference.UNREADABLE, head[2], "fields")
             return
@@ -253,10 +287,19 @@ class _Workspace:
             unlike = sorted({_label(name) for name in _unlike_fields(held.fields, folded.fields)})
             differs(Difference.CUSTOMER, held.version, *parts, *unlike)
 
-    def fold_ledger(self, bucket: int, log: Iterable[Row], differs: Callable[..., None]) -> tuple[Profile | None, bool]:
-        """Return what the ledger amounts to, and whether it could be followed to its end."""
-        profile: Profile | None = None
+    def tombstone_of(self, customer_id: str) -> "_Tombstone | None":
+        if not self.tombstones:
+            return None
+        return self.tombstones.get(hash_of(self.erasure_key, self.workspace_id, customer_id))
+
+    def fold_ledger(
+        self, bucket: int, log: Iterable[Row], differs: Callable[..., None], begun_at: Profile | None
+    ) -> tuple[Profile | None, bool]:
+        """Return what the ledger amounts to, and whether it could be followed to its end. ``begun_at``: what was there
+        before its first row."""
+        profile = begun_at
         is_whole = True
+        history: list[Merge] = []
         for row in log:
             self.count("merges")
             version = row[5]
@@ -276,13 +319,19 @@ class _Workspace:
                 differs(Difference.UNREADABLE, version, "merge")
                 is_whole = False
                 continue
-            applied = merging.replay(profile, merge)
+            try:
+                applied = ledger.replay(profile, merge, history)
+            except LedgerBroken:
+                differs(Difference.LEDGER_GAP, version)
+                is_whole = False
+                continue
+            history.append(merge)
             parts = _unlike(merge, applied.merge)
             if "decisions" in parts:
                 differs(Difference.DECISIONS, version)
             parts = tuple(part for part in parts if part != "decisions")
             # A row without decisions that created nothing tells of links alone, and only such a row does.
-            if merge.is_link != (not merge.decisions and not merge.created_customer):
+            if merge.act is None and merge.is_link != (not merge.decisions and not merge.created_customer):
                 parts += ("is_link",)
             if row[2] != has_skipped(merge):
                 parts += ("skipped",)
@@ -357,7 +406,7 @@ class _Workspace:
         be followed to its end."""
         visitor = Visitor(visitor_id=visitor_id)
         moves: Counter[_Move] = Counter()
-        linked: dict[str, int] = {}
+        history: list[Fact] = []
         for row in log:
             self.count("facts")
             version = row[2]
@@ -369,18 +418,17 @@ class _Workspace:
                 fact = fact_from(row[1:])
             except ValueError:
                 differs(Difference.UNREADABLE, version, "fact")
-                return visitor, moves, linked, False
+                return visitor, moves, linked_since(history), False
             if fact.kind is FactKind.ANONYMOUS and not _is_decided_alike(visitor, fact):
                 differs(Difference.FACT, version)
-            after = follow(visitor, fact)
-            for customer_id in _customers_moved(visitor, fact, after):
+            after = follow(visitor, fact, history)
+            for customer_id in customers_moved(visitor, fact, after, history):
                 moves[
                     _Move(visitor_id, customer_id, fact.event, fact.event_id, fact.occurred_at, fact.received_at)
                 ] += 1
-            if fact.applied and fact.customer_id is not None:
-                linked[fact.customer_id] = max(fact.occurred_at, linked.get(fact.customer_id, fact.occurred_at))
+            history.append(fact)
             visitor = after
-        return visitor, moves, linked, True
+        return visitor, moves, linked_since(history), True
 
     # Links, which stand on both sides.
 
@@ -441,8 +489,7 @@ class _Workspace:
         for rows in _batches(self.stream("profiles", "stream_pairs")):
             logs = self.facts_of({visitor_id for _, _, visitor_id in rows})
             for bucket, customer_id, visitor_id in rows:
-                linked = {fact.customer_id for fact in logs.get(visitor_id, ()) if fact.applied}
-                if customer_id not in linked:
+                if customer_id not in linked_since(logs.get(visitor_id, [])):
                     self.differs_in_link(Difference.PAIR_ORPHAN, customer_id, visitor_id)
                 elif bucket != self.spreads.bucket(self.workspace_id, customer_id):
                     self.differs_in_link(Difference.BUCKET, customer_id, visitor_id, None, "pair")
@@ -483,6 +530,9 @@ class _Workspace:
     def differs_in_link(
         self, kind: Difference, customer_id: str, visitor_id: str | None, version: int | None = None, *parts: str
     ) -> None:
+        tombstone = self.tombstone_of(customer_id)
+        if tombstone is not None and tombstone.is_pending:
+            return
         bucket = self.spreads.bucket(self.workspace_id, customer_id)
         self.differs(Found(kind, self.slug, bucket, version, parts, customer_id, visitor_id))
 
@@ -550,6 +600,14 @@ def _label(name: str) -> str:
     return name if field_table.is_field(name) and not name.startswith(field_table.CUSTOM) else field_table.EVERY_CUSTOM
 
 
+def _begun_at(customer_id: str, tombstone: _Tombstone | None) -> Profile | None:
+    """Return what was there before a ledger: nothing, or nobody in the version that an erased customer came to."""
+    if tombstone is None or tombstone.lifted_at is None:
+        return None
+    at = tombstone.lifted_at
+    return Profile(customer_id, tombstone.version, at, at, {}, is_gone=True)
+
+
 def _is_decided_alike(visitor: Visitor, fact: Fact) -> bool:
     decisions, _ = merging.decide(
         visitor.anonymous,
@@ -560,11 +618,3 @@ def _is_decided_alike(visitor: Visitor, fact: Fact) -> bool:
         version=fact.version,
     )
     return _is_same(fact.decisions, decisions)
-
-
-def _customers_moved(before: Visitor, fact: Fact, after: Visitor) -> list[str]:
-    """Return the customers in whose ledger the fact must be told: who was left, and who was found."""
-    if not fact.applied or fact.kind is FactKind.ANONYMOUS:
-        return []
-    left = before.customer_id if before.customer_id != after.customer_id else None
-    return [customer_id for customer_id in (left, fact.customer_id) if customer_id is not None]

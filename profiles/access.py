@@ -41,6 +41,11 @@ class SecretKey(msgspec.Struct, frozen=True):
     name: str
     scopes: frozenset[Scope]
 
+    @property
+    def actor(self) -> str:
+        """What the ledger calls whoever holds it."""
+        return f"key:{self.name}"
+
 
 class Workspace(msgspec.Struct, frozen=True):
     """A tenant."""
@@ -75,19 +80,36 @@ class Access:
         self.workspaces: dict[int, Workspace] = {}
         self.loaders: list[Callable[[Connection], Awaitable[None]]] = []
         self._keys: dict[str, SecretKey] = {}
+        self._hashes: dict[str, str] = {}
         self._confirmations: Coalescer[None, int] = Coalescer(self._ask_database)
 
     def find_key(self, secret: str) -> SecretKey | None:
         """Return the key that a secret belongs to, as of the snapshot."""
         return self._keys.get(hash_of(secret))
 
+    def find_key_by_id(self, key_id: str) -> tuple[SecretKey, str] | None:
+        """Return the key with this id and the hash of its secret, as of the snapshot."""
+        secret_hash = self._hashes.get(key_id)
+        return None if secret_hash is None else (self._keys[secret_hash], secret_hash)
+
     async def authorize(self, request: Request, scope: Scope, generation: int | None = None) -> SecretKey:
         """Return the key of a request, whose scope was checked.
+
+        Raises:
+            Problem: 401, no key in force; 403, not its scope.
+        """
+        key = await self.authenticate(request, generation)
+        if scope not in key.scopes:
+            raise Problem(403, "missing_scope", f"This key does not have the scope {scope}.")
+        return key
+
+    async def authenticate(self, request: Request, generation: int | None = None) -> SecretKey:
+        """Return the key of a request, whatever its scopes.
 
         ``generation`` is what the cache told in a read made for this very request, if there was one.
 
         Raises:
-            Problem: 401, no key in force; 403, not its scope.
+            Problem: 401, no key in force.
         """
         secret = read_bearer(request)
         if secret is None:
@@ -98,8 +120,6 @@ class Access:
         key = self.find_key(secret)
         if key is None:
             raise Problem(401, "unknown_key", "No key in force is this one.", _BEARER)
-        if scope not in key.scopes:
-            raise Problem(403, "missing_scope", f"This key does not have the scope {scope}.")
         return key
 
     async def confirm(self, told: int | None) -> None:
@@ -149,6 +169,7 @@ class Access:
             secret_hash: SecretKey(key_id, workspace_id, name, frozenset(map(Scope, scopes)))
             for key_id, workspace_id, name, scopes, secret_hash in keys
         }
+        self._hashes = {key.key_id: secret_hash for secret_hash, key in self._keys.items()}
         self.generation = int(store[1]) if store else -1
 
     async def announce(self, generation: int, since: float) -> None:

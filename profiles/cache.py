@@ -204,6 +204,10 @@ class Cache:
         """Version: the generation of channels and keys. Payload: empty."""
         return f"{self._prefix}g"
 
+    def own_key(self, name: str) -> str:
+        """For ``ask``: a key of this store."""
+        return f"{self._prefix}{name}"
+
     @property
     def suspect(self) -> bool:
         """Whether Redis may hold something older than what this process acknowledged."""
@@ -257,6 +261,19 @@ class Cache:
         except Exception:  # noqa: BLE001 - redis-py raises AttributeError during failover, among others
             return False
         return True
+
+    async def ask(self, *command: str | bytes | int) -> Any:
+        """Return Redis' answer to a command on one key that has nothing to do with the promise.
+
+        None: there was no answer, and nobody knows whether the command was carried out. It is never tried again.
+        """
+        if not self.available:
+            return None
+        try:
+            return await self._within(self._client.execute_command(*command))
+        except Exception as error:  # noqa: BLE001 - see ping
+            log.debug("cache: no answer: %s", type(error).__name__)
+            return None
 
     async def close(self) -> None:
         """Let the calls under way end, then disconnect."""

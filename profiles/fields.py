@@ -5,7 +5,7 @@ Pure: a reader takes one value as a JSON decoder gave it and never raises. Nothi
 
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import date
 from enum import StrEnum
 from functools import lru_cache, partial
@@ -520,11 +520,14 @@ _BY_PATH = {
 }
 _TOP = {path: field for path, field in _BY_PATH.items() if not path.startswith(ADDRESS)}
 _LEAVES = {path.removeprefix(ADDRESS): field for path, field in _BY_PATH.items() if path.startswith(ADDRESS)}
+_HELD_MAPS = {"postal_address": tuple(name for name in _BY_NAME if name.startswith("postal_address.")), "custom": ()}
+"""The maps that a record may have, and the fields that are always in them."""
 _IDENTITY = tuple(
     (field, field.spellings[Dialect.AUTHENTICATE], field.spellings[Dialect.CLIDENTITY])
     for field in FIELDS
     if Dialect.CLIDENTITY in field.spellings
 )
+_CLIDENTITY_ALONE = {spelled: mapped for _, mapped, spelled in _IDENTITY if spelled != mapped}
 _TRAITS = tuple(
     (field, *field.spellings[Dialect.TRAITS].partition(".")[::2])
     for field in _BY_NAME.values()
@@ -549,6 +552,59 @@ def read_field(name: str, value: object) -> Reading:
     if name.startswith(CUSTOM):
         return _custom_reading(name.removeprefix(CUSTOM), value)
     return _fault(_label(name), Reason.UNKNOWN_FIELD, value)
+
+
+def read_record(record: Mapping[str, object]) -> tuple[Reading, ...]:
+    """Return a reading for each field of a CRM's record: the known ones in the order of the table, custom, unknown.
+
+    Takes the names that fields are held by, and clIdentity's; sent both ways, the held name wins unless it is empty.
+    ``postal_address`` and ``custom`` are maps, or their members stand beside the others with a dot. Null takes away
+    what is held; all else that is empty is nothing. An unknown name is an UNKNOWN_FIELD fault.
+    """
+    readings: list[Reading] = []
+    sent: dict[str, object] = {}
+    for top, leaves in _HELD_MAPS.items():
+        value = record.get(top, _ABSENT)
+        if isinstance(value, dict) and value:
+            sent.update((f"{top}.{leaf}", item) for leaf, item in value.items())
+        elif value is None:
+            sent.update(dict.fromkeys(leaves))
+        elif value is not _ABSENT:
+            readings.append(_not_a_map(top, value))
+    for name, value in record.items():
+        held = _CLIDENTITY_ALONE.get(name, name)
+        is_better = held not in sent or is_empty(sent[held]) or (held == name and not is_empty(value))
+        if held not in _HELD_MAPS and is_better:
+            sent[held] = value
+    readings += [_reading_or_removal(_BY_NAME[name].read, name, sent[name]) for name in _BY_NAME if name in sent]
+    if record.get("custom", _ABSENT) is None:
+        readings.append(Reading(EVERY_CUSTOM, Kind.REMOVAL))
+    customs = [(name.removeprefix(CUSTOM), value) for name, value in sent.items() if name.startswith(CUSTOM)]
+    for name, value in customs[:CUSTOM_NAMES_MAX]:
+        is_name = _CUSTOM_NAME.fullmatch(name) is not None
+        readings.append(
+            _reading_or_removal(read_custom, CUSTOM + name, value) if is_name else _custom_reading(name, value)
+        )
+    readings += _faults(customs[CUSTOM_NAMES_MAX:], _custom_label, EVERY_CUSTOM, Reason.TOO_MANY)
+    unknown = [(n, value) for n, value in sent.items() if n not in _BY_NAME and not n.startswith(CUSTOM)]
+    return (*readings, *_faults(unknown, _label, "*", Reason.UNKNOWN_FIELD))
+
+
+def spelled_out(readings: Iterable[Reading], held: Collection[str]) -> tuple[Reading, ...]:
+    """Return the readings with a removal of every held custom field instead of the one that means all of them.
+
+    Those that have a reading of their own are left to that.
+    """
+    readings = tuple(readings)
+    named = {reading.field for reading in readings}
+    spelled: list[Reading] = []
+    for reading in readings:
+        if reading.field == EVERY_CUSTOM and reading.kind is Kind.REMOVAL:
+            others = sorted(name for name in held if name.startswith(CUSTOM) and name not in named)
+            spelled += [Reading(name, Kind.REMOVAL) for name in others]
+        else:
+            spelled.append(reading)
+    return tuple(spelled)
 
 
 def read_identify(params: Mapping[str, object]) -> tuple[Reading, ...]:
@@ -668,6 +724,10 @@ def _reading(name: str, read: Reader, value: object) -> Reading:
     if isinstance(held, Doubtful):
         return Reading(name, Kind.VALUE, held.value, held.remark)
     return Reading(name, Kind.EMPTY) if is_empty(held) else Reading(name, Kind.VALUE, held)
+
+
+def _reading_or_removal(read: Reader, name: str, value: object) -> Reading:
+    return Reading(name, Kind.REMOVAL) if value is None else _reading(name, read, value)
 
 
 def _read_address(value: object) -> list[Reading]:

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -125,6 +125,7 @@ _CLOSE: HeaderPairs = ((b"connection", b"close"),)
 _arrivals = _Arrivals()
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+_Answer = TypeVar("_Answer")
 
 
 async def _read(receive: Receive, bytes_max: int) -> bytes:
@@ -153,9 +154,9 @@ def _too_large(bytes_max: int) -> Problem:
 
 _TITLES = {
     304: "Not modified", 400: "Bad request", 401: "Unauthorized", 403: "Forbidden", 404: "Not found",
-    405: "Method not allowed", 408: "Request timeout", 409: "Conflict", 413: "Content too large",
-    414: "URI too long", 422: "Unprocessable content", 500: "Internal server error", 501: "Not implemented",
-    503: "Service unavailable",
+    405: "Method not allowed", 408: "Request timeout", 409: "Conflict", 412: "Precondition failed",
+    413: "Content too large", 414: "URI too long", 422: "Unprocessable content", 500: "Internal server error",
+    501: "Not implemented", 503: "Service unavailable",
 }  # fmt: skip
 
 
@@ -185,7 +186,7 @@ def json_response(value: object, headers: HeaderPairs = ()) -> Response:
     return Response(200, msgspec.json.encode(value), (JSON_TYPE, NO_STORE, *headers))
 
 
-async def answer(route: str, endpoint: Endpoint, request: Request) -> Response:
+async def answer(route: str, endpoint: Callable[[Request], Awaitable[_Answer]], request: Request) -> _Answer | Response:
     """Return what the endpoint answers, whatever happens in it: its faults are logged once, without any payload."""
     try:
         return await endpoint(request)
@@ -221,13 +222,17 @@ def asgi_app(route: str, endpoint: Endpoint) -> ASGIApp:
         started = time.perf_counter()
         request = Request(scope["method"], dict(scope["headers"]), scope, receive)  # type: ignore[typeddict-item]
         response = await answer(route, endpoint, request)
-        body = b"" if request.method == "HEAD" else response.body
-        headers = list(response.headers)
-        if response.status not in (204, 304):
-            headers.append((b"content-length", b"%d" % len(response.body)))
-        start: Any = {"type": "http.response.start", "status": response.status, "headers": headers}
-        await send(start)
-        await send({"type": "http.response.body", "body": body, "more_body": False})
+        await send_response(send, response, is_head=request.method == "HEAD")
         timer(response.status, time.perf_counter() - started)
 
     return app
+
+
+async def send_response(send: Send, response: Response, *, is_head: bool = False) -> None:
+    """Send a whole response; of one to HEAD the headers alone."""
+    headers = list(response.headers)
+    if response.status not in (204, 304):
+        headers.append((b"content-length", b"%d" % len(response.body)))
+    start: Any = {"type": "http.response.start", "status": response.status, "headers": headers}
+    await send(start)
+    await send({"type": "http.response.body", "body": b"" if is_head else response.body, "more_body": False})

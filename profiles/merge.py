@@ -3,12 +3,13 @@
 Live traffic, preview, replay and everything else that needs to know what a merge does calls ``apply``.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
+from typing import Any
 
 import msgspec
 
 from profiles.fields import CUSTOM
-from profiles.profile import HeldField, Merge, Policy, Profile
+from profiles.profile import CHANNEL_SOURCES, HeldField, Merge, Policy, Profile
 from profiles.remarks import Decision, JsonValue, Kind, Reading, Reason, Verdict
 
 CUSTOM_FIELDS_MAX = 100
@@ -16,6 +17,9 @@ CUSTOM_FIELDS_MAX = 100
 
 NO_TRACE = frozenset({Verdict.UNCHANGED, Verdict.IGNORED_EMPTY})
 """Verdicts of which a merge that has no other writes nothing."""
+
+_FILLING = {Policy.FILL_EMPTY: Reason.ANONYMOUS_VALUE, Policy.UNSIGNED: Reason.UNSIGNED_VALUE}
+"""Policies that fill gaps alone, and why what is held stays."""
 
 _LOST = frozenset({Verdict.SKIPPED_OLDER, Verdict.KEPT_EXISTING})
 
@@ -40,15 +44,17 @@ def decide(
     exists: bool,
     occurred_at: int,
     version: int,
+    locked: Collection[str] = (),
 ) -> tuple[tuple[Decision, ...], dict[str, HeldField]]:
     """Return one decision per reading, in order, and the fields afterwards; ``held`` itself is not touched.
 
-    ``exists`` tells whether the profile was there before; ``version`` is the one that this merge takes.
+    ``exists`` tells whether the profile was there before; ``version`` is the one that this merge takes; ``locked`` are
+    the fields that are closed to it.
     """
     fields = dict(held)
     decisions: list[Decision] = []
     for reading in readings:
-        decision = _decide_one(fields, reading, policy, occurred_at, exists=exists)
+        decision = _decide_one(fields, reading, policy, occurred_at, locked, exists=exists)
         decisions.append(decision)
         if decision.verdict in (Verdict.SET, Verdict.OVERWROTE, Verdict.UNSET):
             fields[decision.field] = HeldField(decision.value, occurred_at, version)
@@ -56,7 +62,13 @@ def decide(
 
 
 def _decide_one(
-    fields: dict[str, HeldField], reading: Reading, policy: Policy, occurred_at: int, *, exists: bool
+    fields: dict[str, HeldField],
+    reading: Reading,
+    policy: Policy,
+    occurred_at: int,
+    locked: Collection[str],
+    *,
+    exists: bool,
 ) -> Decision:
     field, value, reason = reading.field, reading.value, reading.reason
     held = fields.get(field)
@@ -67,22 +79,26 @@ def _decide_one(
     if reading.kind is Kind.FAULT:
         return Decision(field, Verdict.SKIPPED_INVALID, reason, old, None, reading.raw)
     if held is not None and same_value(old, value):
-        return Decision(field, Verdict.UNCHANGED, reason, old, value)
+        return Decision(field, Verdict.UNCHANGED, reason, old, value, None, old_version)
+    if field in locked:
+        return Decision(field, Verdict.KEPT_EXISTING, Reason.LOCKED, old, value, None, old_version)
     if policy is Policy.CREATE_ONLY and exists:
-        return Decision(field, Verdict.KEPT_EXISTING, Reason.PROFILE_EXISTS, old, value)
-    if policy is Policy.FILL_EMPTY and old is not None:
-        return Decision(field, Verdict.KEPT_EXISTING, Reason.ANONYMOUS_VALUE, old, value)
+        return Decision(field, Verdict.KEPT_EXISTING, Reason.PROFILE_EXISTS, old, value, None, old_version)
+    if policy in _FILLING and old is not None:
+        return Decision(field, Verdict.KEPT_EXISTING, _FILLING[policy], old, value, None, old_version)
+    if policy in _FILLING and reading.kind is Kind.REMOVAL:
+        return Decision(field, Verdict.UNCHANGED)  # nor may it keep out what comes late: that fills no gap
     if held is not None and occurred_at < held.set_at:
-        return Decision(field, Verdict.SKIPPED_OLDER, reason, old, value)
+        return Decision(field, Verdict.SKIPPED_OLDER, reason, old, value, None, old_version)
     if held is None and field.startswith(CUSTOM) and _custom_count(fields) >= CUSTOM_FIELDS_MAX:
         if reading.kind is Kind.REMOVAL:
             return Decision(field, Verdict.UNCHANGED)
         return Decision(field, Verdict.SKIPPED_INVALID, Reason.TOO_MANY, None, value)
     if reading.kind is Kind.REMOVAL:
         # Even where nothing is held: the removal must keep out an older value that arrives late.
-        return Decision(field, Verdict.UNSET, reason, old, old_version=old_version)
+        return Decision(field, Verdict.UNSET, reason, old, None, None, old_version)
     verdict = Verdict.SET if old is None else Verdict.OVERWROTE
-    return Decision(field, verdict, reason, old, value, old_version=old_version)
+    return Decision(field, verdict, reason, old, value, None, old_version)
 
 
 def _custom_count(fields: dict[str, HeldField]) -> int:
@@ -103,34 +119,42 @@ def apply(held: Profile | None, incoming: Merge, readings: Iterable[Reading]) ->
 
     ``incoming`` brings what is known beforehand: ids, times, policy and the digest of what was sent; its version and
     decisions are filled in here. The profile carries the digest on only if nothing in it lost: a value that lost to
-    a newer one would win if it were sent again now, so the next push must be looked at.
+    a newer one would win if it were sent again now, so the next push must be looked at. What may only fill gaps loses
+    again to what is held, until another write takes the digest away.
     """
     version = held.version + 1 if held else 1
+    exists = held is not None and not held.is_gone
     decisions, fields = decide(
         held.fields if held else {},
         readings,
         policy=incoming.policy,
-        exists=held is not None,
+        exists=exists,
         occurred_at=incoming.occurred_at,
         version=version,
+        locked=held.locks if held and incoming.source in CHANNEL_SOURCES else (),
     )
     digest = incoming.digest
+    lost = _LOST - {Verdict.KEPT_EXISTING} if incoming.policy in _FILLING else _LOST
     if incoming.is_link:
         digest = held.digest if held else None
-    elif any(d.verdict in _LOST for d in decisions):
+    elif any(d.verdict in lost and d.reason is not Reason.LOCKED for d in decisions):  # to unlock drops it as well
         digest = None
-    profile = Profile(
-        customer_id=incoming.customer_id,
-        version=version,
-        created_at=held.created_at if held else incoming.received_at,
-        updated_at=max(held.updated_at, incoming.received_at) if held else incoming.received_at,
-        fields=fields,
-        digest=digest,
-    )
+    if held is None:
+        received_at = incoming.received_at
+        profile = Profile(incoming.customer_id, version, received_at, received_at, fields, digest)
+    else:
+        profile = advanced(held, incoming, fields=fields, digest=digest, is_gone=held.is_gone and incoming.is_link)
+    created = not exists and not incoming.is_link
     merge = msgspec.structs.replace(
-        incoming, version=version, decisions=decisions, created_customer=held is None, digest=digest
+        incoming, version=version, decisions=decisions, created_customer=created, digest=digest
     )
     return Applied(profile, merge)
+
+
+def advanced(held: Profile, row: Merge, **changes: Any) -> Profile:
+    """Return the profile with these changes, at the version of the next ledger row."""
+    updated_at = max(held.updated_at, row.received_at)
+    return msgspec.structs.replace(held, version=held.version + 1, updated_at=updated_at, **changes)
 
 
 def value_reading(field: str, value: JsonValue) -> Reading:
@@ -152,16 +176,3 @@ def _reading_of(decision: Decision) -> Reading:
     if decision.verdict is Verdict.SKIPPED_INVALID:
         return Reading(decision.field, Kind.FAULT, reason=reason, raw=decision.raw)
     return Reading(decision.field, Kind.REMOVAL)
-
-
-def replay(held: Profile | None, merge: Merge) -> Applied:
-    """Return what the pure core makes of a ledger row today, given the profile before it."""
-    return apply(held, merge, readings_of(merge.decisions))
-
-
-def fold(merges: Sequence[Merge]) -> Profile | None:
-    """Return the profile that the rows of one customer, in version order, amount to."""
-    profile: Profile | None = None
-    for merge in merges:
-        profile = replay(profile, merge).profile
-    return profile

@@ -26,6 +26,9 @@ BATCHES = Counter("identity_batches", "Batches committed.")
 CONFLICTS = Counter("identity_conflicts", "Batches decided anew because another writer was faster.")
 CACHE = Counter("identity_cache", "Cache look-ups, by result.", ["result"])
 CACHE_AVAILABLE = Gauge("identity_cache_available", "Workers that reach the cache.", multiprocess_mode="livesum")
+WEBHOOK_STATES = ("active", "failing", "paused", "failed", "gone")
+WEBHOOKS = Gauge("identity_webhooks", "Webhooks, by state.", ["state"], multiprocess_mode="livemax")
+WEBHOOK_MESSAGES = Counter("identity_webhook_messages", "Messages posted to webhooks, by outcome.", ["outcome"])
 WAITING = Gauge("identity_waiting", "Events that wait for their batch.", multiprocess_mode="livesum")
 
 

@@ -6,6 +6,7 @@ from importlib.resources import files
 from typing import LiteralString, NamedTuple
 
 import psycopg
+from psycopg import sql
 
 LOCK_SECONDS_MAX = 5
 """A migration that cannot have its locks by then gives way, so that traffic queues behind it no longer."""
@@ -83,6 +84,37 @@ def _migrate_once(url: str, store_id: str) -> list[str]:
                 "INSERT INTO store (store_id, generation) SELECT %s, 1 WHERE NOT EXISTS (SELECT FROM store)", [store_id]
             )
     return done
+
+
+def restored(url: str, *, store_id: str) -> None:
+    """Let a store that was restored from a backup begin anew, as the store ``store_id``. No host may be running.
+
+    Whatever was told of it before no longer counts: entries of the cache, cursors of the change feed. Another cluster
+    counts its transactions anew; what is written from now on is numbered from behind the last row, wherever that is,
+    so that the feed keeps its order.
+
+    Raises:
+        SchemaError: the schema is older than this release.
+        psycopg.Error: the database is away, or refuses.
+    """
+    read_store_id(url, seconds_max=0)
+    with psycopg.connect(url, connect_timeout=LOCK_SECONDS_MAX, prepare_threshold=None) as connection:
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
+        offset = 0
+        for table in map(sql.Identifier, _IN_FEED):
+            newest = sql.SQL("SELECT coalesce(max(xid), 0) FROM {} WHERE bucket BETWEEN 0 AND 4095").format(table)
+            (number,) = connection.execute(newest).fetchone() or (0,)
+            offset = max(offset, int(number) + _ROOM)
+        for table in map(sql.Identifier, _IN_FEED):
+            default = sql.SQL("ALTER TABLE {} ALTER COLUMN xid SET DEFAULT (pg_current_xact_id()::text::bigint + {})")
+            connection.execute(default.format(table, offset))
+        connection.execute("UPDATE store SET store_id = %s, xid_offset = %s", [store_id, offset])
+
+
+_IN_FEED = ("merge", "erasure")
+"""Tables whose rows the change feed has."""
+_ROOM = 1 << 32
+"""For the rows behind the last one that were erased: somebody may have read the feed up to them."""
 
 
 def read_store_id(url: str, *, seconds_max: float = 10.0) -> str:

@@ -68,12 +68,17 @@ async def fetch_together(connection: Connection, commands: Sequence[Command]) ->
 
 
 async def write_together(
-    connection: Connection, commands: Sequence[Command], copies: Sequence[Copy] = (), last: Sequence[Command] = ()
+    connection: Connection,
+    commands: Sequence[Command],
+    copies: Sequence[Copy] = (),
+    checks: Sequence[Command] = (),
+    last: Sequence[Command] = (),
 ) -> None:
     """Run writing statements in one transaction; it is committed once they all gave back what was expected.
 
-    ``copies`` come once nothing can conflict any more; ``last`` go with the COMMIT, since they lock rows that others
-    wait for. BEGIN is explicit: on Citus, a pipeline is not atomic.
+    ``copies`` come once no row can conflict any more; ``checks`` look at what there is once everything is written;
+    ``last`` go with the COMMIT, since they lock rows that others wait for. BEGIN is explicit: on Citus, a pipeline is
+    not atomic.
 
     Raises:
         Conflict: another writer was faster; nothing was written.
@@ -93,10 +98,39 @@ async def write_together(
         for copied in copies:
             async with connection.cursor() as cursor, cursor.copy(statement(copied.package, copied.name)) as copy:
                 await copy.write("".join(copied.lines))
+        if checks:
+            answers = await _run(connection, [_sending(connection, check) for check in checks])
+            if any(check.rows_expected != len(rows) for check, rows in zip(checks, answers, strict=True)):
+                raise Conflict
         await commit(connection, last)
-    except psycopg.Error:
+    except (psycopg.Error, Conflict):
         if not connection.closed:
             await _run(connection, [_Plain(b"ROLLBACK")])
+        raise
+
+
+async def copy_together(connection: Connection, copies: Sequence[Copy], commands: Sequence[Command]) -> None:
+    """Copy rows that take keys which another writer may have taken, then run the commands, in one transaction.
+
+    Raises:
+        Conflict: another writer was faster; nothing was written.
+        psycopg.Error: as ``write_together``.
+    """
+    try:
+        await _run(connection, [_Plain(b"BEGIN")])
+        for copied in copies:
+            async with connection.cursor() as cursor, cursor.copy(statement(copied.package, copied.name)) as copy:
+                await copy.write("".join(copied.lines))
+        answers = await _run(connection, [_sending(connection, command) for command in commands])
+        expected = [command.rows_expected for command in commands]
+        if any(count is not None and count != len(rows) for count, rows in zip(expected, answers, strict=True)):
+            raise Conflict
+        await commit(connection)
+    except (psycopg.Error, Conflict) as error:
+        if not connection.closed:
+            await _run(connection, [_Plain(b"ROLLBACK")])
+        if isinstance(error, errors.UniqueViolation):
+            raise Conflict from error
         raise
 
 

@@ -16,6 +16,36 @@ class Policy(StrEnum):
     """Set only by the merge that creates the profile (a sign-up)."""
     FILL_EMPTY = "fill_empty"
     """Set where nothing is held (values that a visitor gave before sign-in)."""
+    UNSIGNED = "unsigned"
+    """The same, for what nobody vouches for, where a channel wants that."""
+
+
+class Act(StrEnum):
+    """What is done to a ledger itself. An act takes a version like a merge, and never an event."""
+
+    UNDO = "undo"
+    """Merges, or undoings, are taken back: those whose ids ``undoes`` has."""
+    LOCK = "lock"
+    """``act_fields`` are closed to what channels send."""
+    UNLOCK = "unlock"
+    JOIN = "join"
+    """The customer is ``other_id`` from now on."""
+    UNJOIN = "unjoin"
+    ABSORB = "absorb"
+    """``other_id`` is this customer from now on."""
+    RELEASE = "release"
+    """``other_id`` is itself again; ``undoes`` has what came from it."""
+
+
+class Link(StrEnum):
+    """What an event did to the link of its visitor to the customer in whose ledger it is told."""
+
+    LINKED = "linked"
+    UNLINKED = "unlinked"
+
+
+CHANNEL_SOURCES = frozenset({"channel", "anonymous"})
+"""Sources of what websites send, and what visitors gave there before they signed in. Locks hold against these."""
 
 
 class HeldField(msgspec.Struct, frozen=True, array_like=True):
@@ -27,7 +57,11 @@ class HeldField(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Profile(msgspec.Struct, frozen=True):
-    """What is held of one customer: the fold of its ledger up to ``version``."""
+    """What is held of one customer: the fold of its ledger up to ``version``.
+
+    ``is_gone``: every merge of it was taken back, so that nobody finds it. ``locks`` has the version that closed each
+    field to channels. ``joined_into`` is the customer whom it is declared to be, ``absorbs`` whom it is besides.
+    """
 
     customer_id: str
     version: int
@@ -35,6 +69,10 @@ class Profile(msgspec.Struct, frozen=True):
     updated_at: int
     fields: dict[str, HeldField]
     digest: str | None = None
+    is_gone: bool = False
+    locks: dict[str, int] = {}
+    joined_into: str | None = None
+    absorbs: tuple[str, ...] = ()
 
     def values(self) -> dict[str, JsonValue]:
         """Return the held values by field name, removals left out, in name order."""
@@ -44,7 +82,9 @@ class Profile(msgspec.Struct, frozen=True):
 class Merge(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the ledger: one version of one customer.
 
-    A row without decisions that created nothing (``is_link``) is a change of links alone.
+    A row without decisions that created nothing (``is_link``) is a change of links alone; one with an ``act`` is no
+    merge either, and its decisions tell what the act changed. ``actor`` is who did the act or began the import, and
+    ``note`` says why. ``other_id``: see Act; of a merge, the joined id that its event named.
     """
 
     merge_id: str
@@ -62,3 +102,16 @@ class Merge(msgspec.Struct, frozen=True, kw_only=True):
     event_id: str | None = None
     digest: str | None = None
     is_link: bool = False
+    act: Act | None = None
+    undoes: tuple[str, ...] = ()
+    act_fields: tuple[str, ...] = ()
+    other_id: str | None = None
+    actor: str | None = None
+    note: str | None = None
+    operation_id: str | None = None
+    link: Link | None = None
+
+    @property
+    def is_merge(self) -> bool:
+        """Whether values were offered, and the customer made where there was none."""
+        return self.act is None and not self.is_link

@@ -46,6 +46,8 @@ class Reason(StrEnum):
     UNKNOWN_FIELD = "unknown_field"
     PROFILE_EXISTS = "profile_exists"
     ANONYMOUS_VALUE = "anonymous_value"
+    UNSIGNED_VALUE = "unsigned_value"
+    LOCKED = "locked"
     MISSING_VISITOR_ID = "missing_visitor_id"
 
 
@@ -67,6 +69,8 @@ HINTS: dict[Reason, str] = {
     Reason.UNKNOWN_FIELD: "No field has this name; see the field table, or use custom.<name>.",
     Reason.PROFILE_EXISTS: "A sign-up sets fields only when it creates the profile; this one existed already.",
     Reason.ANONYMOUS_VALUE: "A value given before sign-in fills gaps only; the member's own value stays.",
+    Reason.UNSIGNED_VALUE: "This channel's unsigned events fill gaps only: send a token signed for this customer.",
+    Reason.LOCKED: "An admin locked this field: websites cannot change it. Unlock it to let them.",
     Reason.MISSING_VISITOR_ID: "No usable visitor_id came along: the profile was merged, no visitor was linked.",
 }
 
@@ -100,7 +104,8 @@ class Decision(msgspec.Struct, frozen=True, array_like=True):
 
     ``value`` is the clean value that was offered, kept for those that lost as well, so that the fold can fall back
     to it; ``old`` is what was held before; ``raw`` is the text that was sent, for faults. ``old_version`` is that of
-    the merge which had set what a winner replaced, so that the winners of a field can be followed back one by one.
+    the merge which had set ``old``, wherever a value or a removal was offered, so that what was held before can be told
+    from this row alone.
     """
 
     field: str

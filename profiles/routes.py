@@ -16,6 +16,7 @@ from profiles.coalesce import Coalescer
 from profiles.database import Connection, Database, statement
 from profiles.fields import email_key, read_email, read_phone
 from profiles.http import JSON_TYPE, HeaderPairs, Problem, Request, Response, json_response
+from profiles.past import Past, read_as_of
 from profiles.profile import Profile
 from profiles.remarks import Reason
 from profiles.store import CustomerVisitor, Key, Spreads
@@ -28,6 +29,7 @@ CUSTOMERS_PER_INPUT_MAX = 100
 
 _PRIVATE = (b"cache-control", b"private, no-cache")
 CUSTOMERS_PATH = "/api/v1/customers"
+LOOKUP_PATH = f"{CUSTOMERS_PATH}/lookup"
 
 
 class Looked(msgspec.Struct, frozen=True):
@@ -55,8 +57,9 @@ SubPage = Callable[[Request, str], Awaitable[Response]]
 class CustomerRoutes:
     """The lookups.
 
-    ``read_id`` reads a customer id or gives None; ``find_by_visitor`` knows the links; ``pages`` are what else is known
-    of a customer, by what stands behind the id in the path.
+    ``read_id`` reads a customer id or gives None; ``find_by_visitor`` knows the links, ``past`` what was held before;
+    ``pages`` are what else is known of a customer, by what stands behind the id in the path; ``writes`` change a
+    customer, by method.
     """
 
     def __init__(
@@ -67,7 +70,9 @@ class CustomerRoutes:
         spreads: Spreads,
         read_id: Callable[[object], str | None],
         find_by_visitor: FindByVisitor,
+        past: Past,
         pages: Mapping[bytes, SubPage] = MappingProxyType({}),
+        writes: Mapping[str, SubPage] = MappingProxyType({}),
     ) -> None:
         self._database = database
         self._cache = cache
@@ -75,7 +80,9 @@ class CustomerRoutes:
         self._spreads = spreads
         self._read_id = read_id
         self._find_by_visitor = find_by_visitor
+        self._past = past
         self._pages = pages
+        self._writes = writes
         self._lookups: Coalescer[Key, Looked | None] = Coalescer(self._look_up)
 
     async def dispatch(self, request: Request) -> Response:
@@ -87,14 +94,18 @@ class CustomerRoutes:
         parts = below.strip(b"/").split(b"/")
         if parts == [b"lookup"] and request.method == "POST":
             return await self.lookup(request)
-        if request.method not in ("GET", "HEAD"):
-            raise Problem(405, "method_not_allowed", "Use GET.", ((b"allow", b"GET, HEAD"),))
+        writes = self._writes if len(parts) == 1 else {}
+        if request.method not in ("GET", "HEAD", *writes):
+            allow = ", ".join(("GET", "HEAD", *writes))
+            raise Problem(405, "method_not_allowed", f"Use {allow}.", ((b"allow", allow.encode()),))
+        sent = unquote_to_bytes(parts[0]).decode("utf-8", "replace")  # no id has the character that replaces
         if parts == [b""]:
             query = request.query()
             if "customer_id" not in query:
                 raise Problem(400, "missing_customer_id", "Name the customer: ?customer_id=…")
-            return await self.customer(request, self._read_id(query["customer_id"]))
-        sent = unquote_to_bytes(parts[0]).decode("utf-8", "replace")  # no id has the character that replaces
+            sent = query["customer_id"]
+        if request.method in writes:
+            return await writes[request.method](request, sent)
         if len(parts) == 1:
             return await self.customer(request, self._read_id(sent))
         page = self._pages.get(b"/".join(parts[1:]))
@@ -105,9 +116,9 @@ class CustomerRoutes:
     async def customer(self, request: Request, customer_id: str | None) -> Response:
         """``GET /api/v1/customers/{customer_id}`` and ``GET /api/v1/customers?customer_id=``."""
         query = request.query() if request.scope["query_string"] else {}
-        if "as_of" in query:
-            raise Problem(400, "unknown_parameter", "as_of is not known here.")
         include = query.get("include")
+        if "as_of" in query:
+            return await self._customer_at(request, customer_id, query["as_of"], include)
         if include is None and customer_id is not None:
             secret = read_bearer(request)
             snapshot = self._access.generation
@@ -124,21 +135,36 @@ class CustomerRoutes:
         key = await self._access.authorize(request, Scope.PROFILES_READ)
         return await self._answer(request, await self._find(key, customer_id), include)
 
+    async def _customer_at(
+        self, request: Request, customer_id: str | None, as_of: str, include: str | None
+    ) -> Response:
+        """Answer from the ledger alone: what was held is asked for too seldom to be worth a place in the cache."""
+        key = await self._access.authorize(request, Scope.PROFILES_READ)
+        moment = read_as_of(as_of)
+        held = await self._past.at(key.workspace_id, customer_id, moment) if customer_id is not None else None
+        if held is None:
+            raise Problem(404, "customer_not_found", "No customer was held by this id.")
+        return await self._answer(request, (key.workspace_id, _looked(held.profile, held.visitors)), include)
+
     async def lookup(self, request: Request) -> Response:
         """``POST /api/v1/customers/lookup``: one result per input, in order."""
         key = await self._access.authorize(request, Scope.PROFILES_READ)
         kind, inputs = _read_inputs(await request.body(LOOKUP_BYTES_MAX))
+        return json_response({"results": await self.find(key.workspace_id, kind, inputs)})
+
+    async def find(self, workspace_id: int, kind: str, inputs: Sequence[object]) -> list[LookupResult]:
+        """Return, per input, whom it found. ``kind``: customer_ids, emails, phones or visitor_ids."""
 
         async def work(connection: Connection) -> list[LookupResult]:
-            found = await self._find_ids(connection, key.workspace_id, kind, inputs)
-            wanted = {(key.workspace_id, customer_id) for ids in found for customer_id in ids}
+            found = await self._find_ids(connection, workspace_id, kind, inputs)
+            wanted = {(workspace_id, customer_id) for ids in found for customer_id in ids}
             looked = await self._load(connection, wanted)
             return [
-                LookupResult(sent, [looked[key.workspace_id, i] for i in ids if (key.workspace_id, i) in looked])
+                LookupResult(sent, _once(looked[workspace_id, i] for i in ids if (workspace_id, i) in looked))
                 for sent, ids in zip(inputs, found, strict=True)
             ]
 
-        return json_response({"results": await self._database.run(work)})
+        return await self._database.run(work)
 
     async def view(self, workspace_id: int, customer_id: str) -> CustomerView | None:
         """Return a customer as held now, with the provenance of its fields, or None."""
@@ -146,6 +172,17 @@ class CustomerRoutes:
         if looked is None:
             return None
         return customer_view(looked.profile, looked.visitors, await self._provenance(workspace_id, looked.profile))
+
+    async def view_at(self, workspace_id: int, customer_id: str, moment: int) -> CustomerView | None:
+        """Return a customer as held at an instant, with the provenance of its fields, or None.
+
+        Raises:
+            Problem: 409, its ledger is too long.
+        """
+        held = await self._past.at(workspace_id, customer_id, moment)
+        if held is None:
+            return None
+        return customer_view(held.profile, held.visitors, await self._provenance(workspace_id, held.profile))
 
     async def _find(self, key: SecretKey, customer_id: str | None) -> tuple[int, Looked]:
         looked = await self._lookups.submit((key.workspace_id, customer_id)) if customer_id is not None else None
@@ -183,14 +220,15 @@ class CustomerRoutes:
         since = time.monotonic()
 
         async def work(connection: Connection) -> dict[Key, Looked]:
-            rows = self._spreads.key_rows(set(keys))
-            found = await store.load_with_visitors(connection, self._database, rows)
+            found = await store.load_with_visitors(connection, self._database, self._spreads, set(keys))
             return {key: _looked(profile, visitors) for key, (profile, visitors) in found.items()}
 
         found = await self._database.run(work)
         entries: list[tuple[str, int, bytes]] = []
         for (workspace_id, customer_id), looked in found.items():
             profile = looked.profile
+            if profile.absorbs:  # what joined customers' visitors do takes no version of it
+                continue
             digest = (profile.digest or "").encode()
             entries.append((self._cache.customer_key(workspace_id, customer_id), profile.version, digest))
             entries.append((self._cache.profile_key(workspace_id, customer_id), profile.version, looked.body))
@@ -198,8 +236,7 @@ class CustomerRoutes:
         return [found.get(key) for key in keys]
 
     async def _load(self, connection: Connection, keys: Iterable[Key]) -> dict[Key, CustomerView]:
-        rows = self._spreads.key_rows(keys)
-        found = await store.load_with_visitors(connection, self._database, rows)
+        found = await store.load_with_visitors(connection, self._database, self._spreads, keys)
         return {key: customer_view(profile, visitors) for key, (profile, visitors) in found.items()}
 
     async def _find_ids(
@@ -243,6 +280,11 @@ def _read_inputs(body: bytes) -> tuple[str, list[object]]:
     if not all(isinstance(sent, str | int) and not isinstance(sent, bool) for sent in inputs):
         raise Problem(400, "invalid_lookup", "Every input must be a text (customer ids may be whole numbers).")
     return given[0], inputs
+
+
+def _once(customers: Iterable[CustomerView]) -> list[CustomerView]:
+    """Return each customer once: several joined ones are one."""
+    return list({customer.customer_id: customer for customer in customers}.values())
 
 
 def _search_key(kind: str, sent: object) -> str | None:

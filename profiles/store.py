@@ -1,17 +1,19 @@
 """Profiles, their ledger and their visitors in PostgreSQL. Set-based: the number of statements does not grow."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
+from itertools import chain, groupby
+from operator import itemgetter
 from typing import Any
 
 import msgspec
 
 from profiles.clock import bucket_of_id, to_text
-from profiles.database import Connection, Database, rows_json
+from profiles.database import Connection, Database, rows_json, statement
 from profiles.fields import RULES_VERSION, email_key
+from profiles.ledger import taken_back
 from profiles.pipeline import Command, Row, array_parameter, fetch_together
 from profiles.placement import bucket_of, buckets_of
-from profiles.profile import HeldField, Merge, Policy, Profile
+from profiles.profile import Act, HeldField, Link, Merge, Policy, Profile
 from profiles.remarks import Decision, Verdict
 
 VISITORS_SHOWN_MAX = 100
@@ -21,6 +23,7 @@ Key = tuple[int, str]
 
 _fields = msgspec.json.Decoder(dict[str, HeldField])
 _decisions = msgspec.json.Decoder(tuple[Decision, ...])
+_joins = msgspec.json.Decoder(tuple[dict[str, int], str | None, tuple[str, ...]])
 
 SKIPPED = frozenset({Verdict.SKIPPED_INVALID, Verdict.SKIPPED_OLDER, Verdict.KEPT_EXISTING})
 """Verdicts that mark a ledger row as one that skipped something."""
@@ -42,7 +45,9 @@ class CustomerVisitor(msgspec.Struct, frozen=True):
     is_current: bool
 
 
-class _MergeRow(msgspec.Struct, frozen=True):
+class MergeRow(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A ledger row as it is written."""
+
     bucket: int
     workspace_id: int
     customer_id: str
@@ -61,10 +66,18 @@ class _MergeRow(msgspec.Struct, frozen=True):
     received_at: str
     digest: str | None
     decisions: tuple[Decision, ...]
-    rules: int = RULES_VERSION
+    rules: int
+    act: str | None = None
+    undoes: tuple[str, ...] = ()
+    act_fields: tuple[str, ...] = ()
+    other_id: str | None = None
+    actor: str | None = None
+    note: str | None = None
+    operation_id: str | None = None
+    link: str | None = None
 
 
-class CustomerRow(msgspec.Struct, frozen=True):
+class CustomerRow(msgspec.Struct, frozen=True, omit_defaults=True):
     """A profile as it is written, with what it is looked up by."""
 
     bucket: int
@@ -79,6 +92,12 @@ class CustomerRow(msgspec.Struct, frozen=True):
     alternate_email_key: str | None
     mobile_key: str | None
     alternate_mobile_key: str | None
+    is_gone: bool
+    locks: dict[str, int] = {}
+    joined_into: str | None = None
+    absorbs: tuple[str, ...] = ()
+    customer_hash: str | None = None
+    previous_version: int = -1
 
 
 class PairRow(msgspec.Struct, frozen=True):
@@ -125,12 +144,18 @@ def loading(database: Database, package: str, name: str, rows: Sequence[KeyRow],
     return [Command(package, name, {**key_parameters(group), **more}) for group in database.by_shard(rows)]
 
 
-def writing(database: Database, package: str, name: str, rows: Sequence[Any], *, counted: bool = True) -> list[Command]:
-    """Return the commands, one per shard, that write rows. ``counted``: each row must be given back."""
-    return [
-        Command(package, name, {"rows": rows_json(group)}, len(group) if counted else None)
-        for group in database.by_shard(rows)
-    ]
+def writing(
+    database: Database, package: str, name: str, rows: Sequence[Any], *, counted: bool = True, bucketed: bool = False
+) -> list[Command]:
+    """Return the commands, one per shard, that write rows. ``counted``: each row must be given back. ``bucketed``: the
+    statement looks at what is there, and wants to know in which buckets."""
+    commands = []
+    for group in database.by_shard(rows):
+        parameters = {"rows": rows_json(group)}
+        if bucketed:
+            parameters["buckets"] = array_parameter(sorted({row.bucket for row in group}))
+        commands.append(Command(package, name, parameters, len(group) if counted else None))
+    return commands
 
 
 def customers_query(database: Database, rows: Sequence[KeyRow]) -> list[Command]:
@@ -142,10 +167,10 @@ def customers_from(answers: Iterable[list[Row]]) -> dict[Key, Profile]:
     """Return the profiles that ``customers_query`` found."""
     found: dict[Key, Profile] = {}
     for row in chain.from_iterable(answers):
-        workspace_id, customer_id, version, created_at, updated_at, fields, digest = row
+        workspace_id, customer_id, version, created_at, updated_at, fields, digest, is_gone, joins = row
         profile = Profile(
             text(customer_id), number(version), number(created_at), number(updated_at), _fields.decode(fields or b"{}"),
-            digest.decode() if digest is not None else None,
+            digest.decode() if digest is not None else None, is_gone == b"t", *_joins.decode(joins or b"[{},null,[]]"),
         )  # fmt: skip
         found[number(workspace_id), profile.customer_id] = profile
     return found
@@ -171,14 +196,59 @@ async def load_customers(connection: Connection, database: Database, rows: Seque
 
 
 async def load_with_visitors(
-    connection: Connection, database: Database, rows: Sequence[KeyRow]
+    connection: Connection, database: Database, spreads: Spreads, keys: Iterable[Key]
 ) -> dict[Key, tuple[Profile, list[CustomerVisitor]]]:
-    """Return those of the profiles that exist, each with its visitors as of the same version or a later one."""
+    """Return those of the profiles that anybody finds, each with its visitors as of the same version or a later one.
+
+    A joined customer's is the profile of whom it is joined into; visitors are those of all who are joined.
+    """
+    rows = spreads.key_rows(keys)
     customers, pairs = customers_query(database, rows), pairs_query(database, rows)
     answers = await fetch_together(connection, [*customers, *pairs])
-    visitors = pairs_from(answers[len(customers) :])
     profiles = customers_from(answers[: len(customers)])
-    return {key: (profile, visitors.get(key, [])) for key, profile in profiles.items()}
+    visitors = pairs_from(answers[len(customers) :])
+    owners = {key: (key[0], profile.joined_into or profile.customer_id) for key, profile in profiles.items()}
+    if any(profile.joined_into or profile.absorbs for profile in profiles.values()):
+        profiles = {**profiles, **await _absent(connection, database, spreads, profiles, owners.values())}
+        groups = {(key[0], other) for key in owners.values() for other in _group(profiles.get(key))}
+        answers = await fetch_together(connection, pairs_query(database, spreads.key_rows(groups)))
+        visitors = pairs_from(answers)
+    found: dict[Key, tuple[Profile, list[CustomerVisitor]]] = {}
+    for key, owner in owners.items():
+        profile = profiles.get(owner)
+        if profile is not None and not profile.is_gone:
+            found[key] = profile, _visitors(visitors, key[0], profile)
+    return found
+
+
+async def _absent(
+    connection: Connection, database: Database, spreads: Spreads, held: Mapping[Key, Profile], wanted: Iterable[Key]
+) -> dict[Key, Profile]:
+    rows = spreads.key_rows({key for key in wanted if key not in held})
+    return await load_customers(connection, database, rows)
+
+
+def _group(profile: Profile | None) -> tuple[str, ...]:
+    return () if profile is None else (profile.customer_id, *profile.absorbs)
+
+
+def _visitors(
+    visitors: Mapping[Key, list[CustomerVisitor]], workspace_id: int, profile: Profile
+) -> list[CustomerVisitor]:
+    """Return the visitors of a customer and of whom it is besides: each once, the current ones first."""
+    if not profile.absorbs:
+        return visitors.get((workspace_id, profile.customer_id), [])
+    found: dict[str, CustomerVisitor] = {}
+    for customer_id in _group(profile):
+        for visitor in visitors.get((workspace_id, customer_id), []):
+            other = found.get(visitor.visitor_id, visitor)
+            found[visitor.visitor_id] = CustomerVisitor(
+                visitor.visitor_id,
+                max(visitor.linked_at, other.linked_at),
+                visitor.is_current or other.is_current,
+            )
+    ordered = sorted(found.values(), key=lambda v: (not v.is_current, -v.linked_at, v.visitor_id))
+    return ordered[:VISITORS_SHOWN_MAX]
 
 
 def text(value: bytes | None) -> str:
@@ -199,19 +269,39 @@ def saving(
     merges: Iterable[tuple[int, Merge]],
     customers: Mapping[Key, Profile],
     pairs: Sequence[PairRow],
+    hashes: Mapping[Key, str],
 ) -> list[Command]:
     """Return the commands that write the ledger rows, the profiles they fold to, and the links, in that order."""
-    merge_rows = [_merge_row(spreads, workspace_id, merge) for workspace_id, merge in merges]
-    customer_rows = [customer_row(spreads, workspace_id, profile) for (workspace_id, _), profile in customers.items()]
+    merge_rows = [merge_row(spreads, workspace_id, merge) for workspace_id, merge in merges]
     return [
         *writing(database, "profiles", "insert_merges", merge_rows),
-        *writing(database, "profiles", "save_customers", customer_rows),
+        *saving_profiles(database, spreads, merges, customers, hashes),
         *writing(database, "profiles", "save_pairs", pairs),
     ]
 
 
-def _merge_row(spreads: Spreads, workspace_id: int, merge: Merge) -> _MergeRow:
-    return _MergeRow(
+def saving_profiles(
+    database: Database,
+    spreads: Spreads,
+    merges: Iterable[tuple[int, Merge]],
+    customers: Mapping[Key, Profile],
+    hashes: Mapping[Key, str],
+) -> list[Command]:
+    """Return the commands that write profiles, of which ``merges`` are the ledger rows. ``hashes`` stand for the ids of
+    those that may be new; nobody is made anew who was erased."""
+    first: dict[Key, int] = {}
+    for workspace_id, merge in merges:
+        key = workspace_id, merge.customer_id
+        first[key] = min(merge.version, first.get(key, merge.version))
+    rows = [
+        customer_row(spreads, key[0], profile, hashes.get(key), first[key] - 1) for key, profile in customers.items()
+    ]
+    return writing(database, "profiles", "save_customers", rows, bucketed=True)
+
+
+def merge_row(spreads: Spreads, workspace_id: int, merge: Merge) -> MergeRow:
+    """Return the row of a merge."""
+    return MergeRow(
         bucket=spreads.bucket(workspace_id, merge.customer_id),
         workspace_id=workspace_id,
         customer_id=merge.customer_id,
@@ -230,6 +320,15 @@ def _merge_row(spreads: Spreads, workspace_id: int, merge: Merge) -> _MergeRow:
         received_at=to_text(merge.received_at),
         digest=merge.digest,
         decisions=merge.decisions,
+        rules=RULES_VERSION,
+        act=merge.act,
+        undoes=merge.undoes,
+        act_fields=merge.act_fields,
+        other_id=merge.other_id,
+        actor=merge.actor,
+        note=merge.note,
+        operation_id=merge.operation_id,
+        link=merge.link,
     )
 
 
@@ -238,8 +337,14 @@ def has_skipped(merge: Merge) -> bool:
     return any(decision.verdict in SKIPPED for decision in merge.decisions)
 
 
-def customer_row(spreads: Spreads, workspace_id: int, profile: Profile) -> CustomerRow:
-    """Return the row of a profile."""
+def customer_row(
+    spreads: Spreads,
+    workspace_id: int,
+    profile: Profile,
+    customer_hash: str | None = None,
+    previous_version: int = -1,
+) -> CustomerRow:
+    """Return the row of a profile. The last two: see ``save_customers``."""
     fields = profile.fields
     return CustomerRow(
         bucket=spreads.bucket(workspace_id, profile.customer_id),
@@ -254,6 +359,12 @@ def customer_row(spreads: Spreads, workspace_id: int, profile: Profile) -> Custo
         alternate_email_key=_email_key(fields, "alternate_email"),
         mobile_key=_text(fields, "display_mobile"),
         alternate_mobile_key=_text(fields, "alternate_mobile"),
+        is_gone=profile.is_gone,
+        locks=profile.locks,
+        joined_into=profile.joined_into,
+        absorbs=profile.absorbs,
+        customer_hash=customer_hash,
+        previous_version=previous_version,
     )
 
 
@@ -270,7 +381,8 @@ def _email_key(fields: Mapping[str, HeldField], name: str) -> str | None:
 def merge_from(row: Sequence[Any]) -> Merge:
     """Return the ledger row of a query that selects, in order, the columns named here."""
     (merge_id, customer_id, version, is_link, created, policy, source, event, event_id, visitor_id) = row[:10]
-    channel_id, occurred_at, received_at, digest, decisions = row[10:15]
+    channel_id, occurred_at, received_at, digest, decisions, act, undoes, act_fields = row[10:18]
+    other_id, actor, note, operation_id, link = row[18:23]
     return Merge(
         merge_id=merge_id,
         customer_id=customer_id,
@@ -287,6 +399,14 @@ def merge_from(row: Sequence[Any]) -> Merge:
         received_at=received_at,
         digest=digest,
         decisions=_decisions.decode(decisions),
+        act=None if act is None else Act(act),
+        undoes=tuple(undoes or ()),
+        act_fields=tuple(act_fields or ()),
+        other_id=other_id,
+        actor=actor,
+        note=note,
+        operation_id=operation_id,
+        link=None if link is None else Link(link),
     )
 
 
@@ -298,3 +418,18 @@ async def find_merge(database: Database, workspace_id: int, merge_id: str) -> Me
     parameters = {"workspace_id": workspace_id, "merge_id": merge_id, "bucket": bucket}
     rows = await database.fetch("profiles", "find_merge", parameters)
     return merge_from(rows[0]) if rows else None
+
+
+async def undone_in(
+    connection: Connection, database: Database, spreads: Spreads, merges: Sequence[tuple[int, Merge]]
+) -> dict[str, str]:
+    """Return which rows of these rows' ledgers are taken back, each with the id of the act that does it."""
+    found: dict[str, str] = {}
+    rows = spreads.key_rows({(workspace_id, merge.customer_id) for workspace_id, merge in merges})
+    for group in database.by_shard(rows):
+        parameters = {"keys": rows_json(group).decode(), "buckets": sorted({row.bucket for row in group})}
+        cursor = await connection.execute(statement("profiles", "load_undoing"), parameters)
+        acts = groupby(await cursor.fetchall(), itemgetter(0))
+        for _, theirs in acts:
+            found.update(taken_back([(merge_id, undoes) for _, _, merge_id, undoes in theirs]))
+    return found

@@ -4,7 +4,7 @@ import msgspec
 
 from profiles.clock import to_text
 from profiles.http import Problem, Request
-from profiles.profile import Merge, Profile
+from profiles.profile import Act, Link, Merge, Profile
 from profiles.remarks import HINTS, Decision, JsonValue, Reason, Verdict, cut
 from profiles.store import CustomerVisitor
 
@@ -24,7 +24,11 @@ class DecisionView(msgspec.Struct, frozen=True):
 
 
 class MergeView(msgspec.Struct, frozen=True):
-    """One merge, as admins see it."""
+    """One row of the ledger, as admins see it: a merge or, with an ``act``, what was done to the ledger itself.
+
+    ``undone_by`` is the act that took it back, ``undoes`` what it takes back itself, ``fields`` what it locks or
+    unlocks. ``customer_id_sent`` is the joined customer whom its event named; of a join, the other customer.
+    """
 
     merge_id: str
     customer_id: str
@@ -39,6 +43,14 @@ class MergeView(msgspec.Struct, frozen=True):
     undone_by: str | None
     version: int
     decisions: list[DecisionView]
+    act: Act | None = None
+    undoes: list[str] = []
+    fields: list[str] = []
+    customer_id_sent: str | None = None
+    link: Link | None = None
+    actor: str | None = None
+    reason: str | None = None
+    operation_id: str | None = None
 
 
 class VisitorView(msgspec.Struct, frozen=True):
@@ -59,7 +71,10 @@ class Provenance(msgspec.Struct, frozen=True):
 
 
 class CustomerView(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A customer: fields by the names they are held by, and the visitors that were ever linked."""
+    """A customer: fields by the names they are held by, and the visitors that were ever linked.
+
+    ``joined_ids`` are the customers that were declared to be this one; they answer with it.
+    """
 
     customer_id: str
     version: int
@@ -68,6 +83,7 @@ class CustomerView(msgspec.Struct, frozen=True, omit_defaults=True):
     fields: dict[str, JsonValue]
     visitors: list[VisitorView]
     provenance: dict[str, Provenance] | None = None
+    joined_ids: list[str] = []
 
 
 def decision_view(decision: Decision) -> DecisionView:
@@ -87,8 +103,8 @@ def decision_view(decision: Decision) -> DecisionView:
     )
 
 
-def merge_view(merge: Merge) -> MergeView:
-    """Return a ledger row as seen from outside."""
+def merge_view(merge: Merge, undone_by: str | None = None) -> MergeView:
+    """Return a ledger row as seen from outside; ``undone_by`` is the id of the act that took it back."""
     return MergeView(
         merge_id=merge.merge_id,
         customer_id=merge.customer_id,
@@ -100,9 +116,17 @@ def merge_view(merge: Merge) -> MergeView:
         occurred_at=to_text(merge.occurred_at),
         received_at=to_text(merge.received_at),
         created_customer=merge.created_customer,
-        undone_by=None,
+        undone_by=undone_by,
         version=merge.version,
         decisions=[decision_view(decision) for decision in merge.decisions],
+        act=merge.act,
+        undoes=list(merge.undoes),
+        fields=list(merge.act_fields),
+        customer_id_sent=merge.other_id,
+        link=merge.link,
+        actor=merge.actor,
+        reason=merge.note,
+        operation_id=merge.operation_id,
     )
 
 
@@ -118,6 +142,7 @@ def customer_view(
         fields=profile.values(),
         visitors=[VisitorView(v.visitor_id, to_text(v.linked_at), v.is_current) for v in visitors],
         provenance=provenance,
+        joined_ids=list(profile.absorbs),
     )
 
 

@@ -29,8 +29,18 @@ class SignedIdentity(StrEnum):
     REQUIRED = "required"
 
 
+class UnsignedWrites(StrEnum):
+    """What an event that no signed token vouches for may do to held values, by policy of the channel."""
+
+    OVERWRITE = "overwrite"
+    FILL_EMPTY = "fill_empty"
+
+
 class Sender(msgspec.Struct, frozen=True, kw_only=True):
-    """Who sends: a channel, as far as the rules need to know it."""
+    """Who sends: a channel, as far as the rules need to know it, or whoever holds a secret.
+
+    ``actor``, ``note`` and ``operation_id`` go into the ledger as they are (see profiles.profile.Merge).
+    """
 
     workspace_id: int
     spread: int = 1
@@ -39,7 +49,16 @@ class Sender(msgspec.Struct, frozen=True, kw_only=True):
     website_tracking: bool = True
     on_sign_out: OnSignOut = OnSignOut.FORGET
     signed_identity: SignedIdentity = SignedIdentity.OFF
+    unsigned_writes: UnsignedWrites = UnsignedWrites.OVERWRITE
     footprint_days: int = 395
+    actor: str | None = None
+    note: str | None = None
+    operation_id: str | None = None
+
+    @property
+    def looks_at_tokens(self) -> bool:
+        """Whether it makes a difference who vouches for an event."""
+        return self.signed_identity is not SignedIdentity.OFF or self.unsigned_writes is not UnsignedWrites.OVERWRITE
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +125,21 @@ class TraitsChange(Event, frozen=True, kw_only=True):
     """Segment's identify without a user: traits of the visitor's current customer, or of the anonymous visitor."""
 
     traits: Mapping[str, object]
+
+
+class Assertion(Event, frozen=True, kw_only=True):
+    """What someone with a secret says of a customer, by the names that fields are held by: a line of an import, a CRM's
+    write. Nobody is linked by it."""
+
+    readings: tuple[Reading, ...]
+
+
+class CrmPatch(Assertion, frozen=True, kw_only=True):
+    """A CRM's change of one customer, made only if the customer is there and, with ``versions``, at one of these; or,
+    with ``creates``, only if nobody is there yet."""
+
+    versions: frozenset[int] | None = None
+    creates: bool = False
 
 
 class Unusable(Event, frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 -- The channels of a workspace, revoked ones included, newest first, from behind `after` on; or the one named.
 -- Rows: up to `rows_max`. Locks: none.
 SELECT channel_id::text, name, write_key, website_tracking, origins, on_sign_out,
-       signed_identity, identity_keys::text,
+       signed_identity, unsigned_writes, identity_keys::text,
        (extract(epoch FROM created_at) * 1000)::bigint, (extract(epoch FROM revoked_at) * 1000)::bigint
 FROM channel
 WHERE workspace_id = %(workspace_id)s

@@ -2,7 +2,8 @@
 -- field, verdict and reason must meet in one decision. Rows: up to `rows_max`. Locks: none.
 SELECT merge_id::text, customer_id, version, is_link, created_customer, policy, source, event, event_id, visitor_id,
        channel_id::text, (extract(epoch FROM occurred_at) * 1000)::bigint,
-       (extract(epoch FROM received_at) * 1000)::bigint, digest, decisions::text
+       (extract(epoch FROM received_at) * 1000)::bigint, digest, decisions::text,
+       act, undoes::text[], act_fields, other_id, actor, note, operation_id::text, link
 FROM merge AS m
 WHERE m.workspace_id = %(workspace_id)s
   AND m.bucket = ANY (%(buckets)s::smallint[])

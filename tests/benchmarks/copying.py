@@ -50,7 +50,7 @@ async def _rows_of_one_request(database: str, redis: str) -> bytes:
         assert channel is not None
         items = [_TEMPLATE.replace("{n}", f"{number:02d}").encode() for number in range(EVENTS_PER_REQUEST)]
         events = read_messages(items, Arrival(sender=channel.sender, received_at=time.time_ns() // 1_000_000))
-        records = decide(events, Held(), service.intake._new_id).records
+        records = decide(events, Held(), service.intake.new_id).records
         assert len(records) == EVENTS_PER_REQUEST
         lines = []
         for number, record in enumerate(records):

@@ -10,8 +10,7 @@ from identity.events.identity import Event
 from identity.parse import read_push, to_identify
 from identity.resolve import Held, decide
 from identity.tolerant import read_object
-from profiles import merge as merging
-from profiles import store
+from profiles import ledger, store
 from profiles.database import Connection
 from tests.harness import WRITE_KEY, opened_service
 
@@ -59,7 +58,7 @@ async def _seed(database: str, redis: str, count: int) -> None:
 
 async def _save(service: Service, connection: Connection, first: int, end: int) -> None:
     events = list(_events(service, first, end))
-    changes = decide(events, Held(), service.intake._new_id)
+    changes = decide(events, Held(), service.intake.new_id)
     await service.intake._save(connection, changes)
 
 
@@ -88,4 +87,4 @@ async def _check(service: Service, connection: Connection, count: int) -> None:
         )
         ids = [row[0] for row in await found.fetchall()]
         merges = [await store.find_merge(service.database, workspace_id, merge_id) for merge_id in ids]
-        assert merging.fold([merge for merge in merges if merge]) == profile
+        assert ledger.fold([merge for merge in merges if merge]) == profile

@@ -3,6 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from profiles import ledger
 from profiles import merge as merging
 from profiles.profile import HeldField, Merge, Policy, Profile
 from profiles.remarks import Decision, Kind, Reading, Reason, Verdict
@@ -59,7 +60,7 @@ def test_an_older_value_is_skipped_and_kept_in_the_ledger():
     profile = held(display_name=HeldField("Ana", NOON + 1, 3))
 
     assert decided(profile, value("display_name", "Bo")) == (
-        Decision("display_name", Verdict.SKIPPED_OLDER, old="Ana", value="Bo"),
+        Decision("display_name", Verdict.SKIPPED_OLDER, old="Ana", value="Bo", old_version=3),
     )
 
 
@@ -68,7 +69,9 @@ def test_a_repeated_value_does_not_renew_its_time():
 
     applied = merging.apply(profile, incoming(), [value("display_name", "Ana")])
 
-    assert applied.merge.decisions == (Decision("display_name", Verdict.UNCHANGED, old="Ana", value="Ana"),)
+    assert applied.merge.decisions == (
+        Decision("display_name", Verdict.UNCHANGED, old="Ana", value="Ana", old_version=3),
+    )
     assert applied.profile.fields == profile.fields
     assert not applied.leaves_trace
 
@@ -112,6 +115,42 @@ def test_an_anonymous_value_fills_a_gap_only():
 
     assert [d.verdict for d in applied.merge.decisions] == [Verdict.KEPT_EXISTING, Verdict.SET]
     assert applied.profile.values() == {"display_name": "Ana", "gender": "other"}
+
+
+def test_an_unsigned_value_fills_a_gap_only_and_says_why():
+    profile = held(display_name=HeldField("Ana", NOON - 1, 3), birth=HeldField(None, NOON - 1, 3))
+
+    applied = merging.apply(
+        profile,
+        incoming(policy=Policy.UNSIGNED, digest="d"),
+        [value("display_name", "Bo"), value("gender", "other"), value("birth", "1995-01-31")],
+    )
+
+    assert [(d.verdict, d.reason) for d in applied.merge.decisions] == [
+        (Verdict.KEPT_EXISTING, Reason.UNSIGNED_VALUE),
+        (Verdict.SET, None),
+        (Verdict.SET, None),
+    ]
+    assert applied.profile.values() == {"birth": "1995-01-31", "display_name": "Ana", "gender": "other"}
+    # Sent again, it would lose again: the page that sends it with every view leaves no trace.
+    assert applied.profile.digest == "d"
+    late = merging.apply(
+        profile, incoming(policy=Policy.UNSIGNED, digest="d", occurred_at=0), [value("birth", "1995-01-31")]
+    )
+    assert late.profile.digest is None
+
+
+def test_an_unsigned_removal_takes_nothing_away_and_keeps_nothing_out():
+    profile = held(display_name=HeldField("Ana", NOON - 1, 3))
+    removals = [Reading(field, Kind.REMOVAL) for field in ("display_name", "gender")]
+
+    applied = merging.apply(profile, incoming(policy=Policy.UNSIGNED), removals)
+
+    assert [(d.verdict, d.reason) for d in applied.merge.decisions] == [
+        (Verdict.KEPT_EXISTING, Reason.UNSIGNED_VALUE),
+        (Verdict.UNCHANGED, None),
+    ]
+    assert applied.profile.fields == profile.fields
 
 
 def test_a_removal_keeps_out_an_older_value_that_comes_late():
@@ -199,7 +238,7 @@ def run(history) -> list[merging.Applied]:
 def test_every_row_decides_the_same_when_it_is_replayed(history):
     profile = None
     for applied in run(history):
-        assert merging.replay(profile, applied.merge) == applied
+        assert ledger.replay(profile, applied.merge, ()) == applied
         profile = applied.profile
 
 
@@ -208,7 +247,22 @@ def test_every_row_decides_the_same_when_it_is_replayed(history):
 def test_the_profile_is_the_fold_of_its_ledger(history):
     done = run(history)
 
-    assert merging.fold([applied.merge for applied in done]) == (done[-1].profile if done else None)
+    assert ledger.fold([applied.merge for applied in done]) == (done[-1].profile if done else None)
+
+
+@given(steps, st.lists(readings, max_size=4), st.sampled_from([Policy.FILL_EMPTY, Policy.UNSIGNED]))
+@settings(deadline=None)
+def test_what_may_only_fill_gaps_leaves_every_held_value_as_it_is(history, read, policy):
+    done = run(history)
+    before = done[-1].profile if done else None
+
+    after = merging.apply(before, incoming(policy=policy, occurred_at=NOON + 1), read).profile
+
+    kept = before.values() if before else {}
+    assert {name: after.values().get(name) for name in kept} == kept
+    # A gap may be left by a removal, which a value fills; nothing else turns into one.
+    removed = {name for name, field in after.fields.items() if field.value is None}
+    assert removed <= (before.fields.keys() if before else set())
 
 
 @given(steps)

@@ -455,9 +455,9 @@ def test_a_field_that_ends_as_it_began_is_unchanged() -> None:
     assert isinstance(readings, tuple)
     decisions, _ = merging.decide(ANA, readings, policy=Policy.OVERWRITE, exists=True, occurred_at=NOON + 1, version=2)
     assert decisions == (
-        Decision("custom.points", Verdict.UNCHANGED, None, 5, 5),
-        Decision("custom.plan", Verdict.UNCHANGED, None, "gold", "gold"),
-        Decision("gender", Verdict.UNCHANGED, None, "other", "other"),
+        Decision("custom.points", Verdict.UNCHANGED, None, 5, 5, None, 1),
+        Decision("custom.plan", Verdict.UNCHANGED, None, "gold", "gold", None, 1),
+        Decision("gender", Verdict.UNCHANGED, None, "other", "other", None, 1),
     )
 
 

@@ -1,0 +1,208 @@
+"""Two customers declared one, and taken apart: every story ends with the ledger replayed."""
+
+from typing import Any
+
+import pytest
+
+from identity.acts import By
+from identity.app import Service
+from profiles.http import Problem
+from tests.harness import Urls
+from tests.store.calls import find_visitors, look_up, submit
+from tests.store.invariants import check_store, values_in
+from tests.store.test_acts import WORKSPACE, footprint, identify, merge_ids, undo
+from tests.store.test_rules import MINUTE, NOW, play
+
+ADMIN = By("key:Ana", "one person, two cards")
+
+
+async def join(service: Service, customer_id: str, into: str, *, dry_run: bool = False):
+    return await service.joins.join(WORKSPACE, customer_id, into, ADMIN, dry_run=dry_run)
+
+
+async def take_apart(service: Service, customer_id: str, *, dry_run: bool = False):
+    return await service.joins.take_apart(WORKSPACE, customer_id, ADMIN, dry_run=dry_run)
+
+
+async def two_customers(service: Service) -> None:
+    """Ana bought with an old card on one device and with a new one on another."""
+    await submit(service, identify("old", "v1", name="Ana", gender="other", address="1 Lane"), received_at=NOW)
+    await submit(
+        service, identify("new", "v2", at=5, name="Ana Lin", birthday="1995-01-31"), received_at=NOW + 5 * MINUTE
+    )
+    await submit(service, identify("old", "v1", at=9, address="2 Road"), received_at=NOW + 9 * MINUTE)
+
+
+def held(service_url: str) -> list[dict[str, Any] | None]:
+    return values_in(service_url, "old", "new")
+
+
+def test_the_joined_id_answers_with_the_newest_of_both_and_the_dry_run_said_so(store_url: str, urls: Urls):
+    async def story(service: Service):
+        await two_customers(service)
+        await look_up(service, "old")
+        await look_up(service, "new")
+        preview = await join(service, "old", "new", dry_run=True)
+        unchanged = held(store_url)
+        done = await join(service, "old", "new")
+        return preview, unchanged, done, await look_up(service, "old"), await look_up(service, "new")
+
+    preview, unchanged, done, (status, old), (_, new) = play(store_url, urls, story)
+
+    assert unchanged[1] == {"display_name": "Ana Lin", "birth": "1995-01-31"}
+    assert preview.into_after.values() == done.into_after.values() == new["fields"]
+    assert (status, old) == (200, new)
+    assert new["customer_id"] == "new"
+    assert new["joined_ids"] == ["old"]
+    assert new["fields"] == {
+        "display_name": "Ana Lin",
+        "birth": "1995-01-31",
+        "gender": "other",
+        "address": "2 Road",
+    }
+    assert [(v["visitor_id"], v["current"]) for v in new["visitors"]] == [("v2", True), ("v1", True)]
+    check_store(store_url)
+
+
+def test_taken_apart_both_are_to_the_byte_what_they_were(store_url: str, urls: Urls):
+    async def story(service: Service):
+        await two_customers(service)
+        before = [(await look_up(service, customer_id))[1] for customer_id in ("old", "new")]
+        await join(service, "old", "new")
+        await take_apart(service, "old")
+        return before, [(await look_up(service, customer_id))[1] for customer_id in ("old", "new")]
+
+    before, after = play(store_url, urls, story)
+
+    for was, now in zip(before, after, strict=True):
+        assert (now["fields"], now["visitors"], "joined_ids" in now) == (was["fields"], was["visitors"], False)
+    check_store(store_url)
+
+
+def test_what_names_the_joined_id_meanwhile_is_merged_into_the_other_and_goes_home_afterwards(
+    store_url: str, urls: Urls
+):
+    async def story(service: Service):
+        await two_customers(service)
+        await join(service, "old", "new")
+        await submit(service, identify("old", "v3", at=20, name="Ana L."), received_at=NOW + 20 * MINUTE)
+        await submit(service, identify("new", "v2", at=21, gender="female"), received_at=NOW + 21 * MINUTE)
+        _, joined = await look_up(service, "new")
+        own = held(store_url)
+        visitors = await find_visitors(service, "v3")
+        check_store(store_url)
+        await take_apart(service, "old")
+        return joined, own, visitors, held(store_url)
+
+    joined, own, visitors, apart = play(store_url, urls, story)
+
+    assert joined["fields"]["display_name"] == "Ana L."
+    assert joined["fields"]["gender"] == "female"
+    assert own[0] == {"display_name": "Ana", "gender": "other", "address": "2 Road"}
+    assert visitors == [["new"]]
+    assert apart == [
+        {"display_name": "Ana L.", "gender": "other", "address": "2 Road"},
+        {"display_name": "Ana Lin", "birth": "1995-01-31", "gender": "female"},
+    ]
+    check_store(store_url)
+
+
+def test_the_footprint_of_both_is_one_and_the_time_between_them_is_not_contested(store_url: str, urls: Urls):
+    def page(visitor_id: str, at: int) -> dict[str, Any]:
+        opened = {"type": "pageOpened", "visitor_id": visitor_id, "url": "https://shop.example/"}
+        return {**opened, "occurred_at": NOW + at * MINUTE}
+
+    out = {"type": "userSignedOut", "visitor_id": "v1", "occurred_at": NOW + 10 * MINUTE}
+
+    async def story(service: Service):
+        await two_customers(service)
+        await submit(service, out, received_at=NOW + 10 * MINUTE)
+        await submit(service, page("v1", 11), received_at=NOW + 11 * MINUTE)
+        await submit(service, identify("new", "v1", at=12), received_at=NOW + 12 * MINUTE)
+        await submit(service, page("v2", 13), received_at=NOW + 13 * MINUTE)
+        before = [await footprint(service, customer_id) for customer_id in ("old", "new")]
+        await join(service, "old", "new")
+        joined = [await footprint(service, customer_id) for customer_id in ("old", "new")]
+        await take_apart(service, "old")
+        return before, joined, [await footprint(service, customer_id) for customer_id in ("old", "new")]
+
+    before, joined, after = play(store_url, urls, story)
+
+    assert before == after == [[], ["pageOpened"]]
+    assert joined == [["pageOpened", "pageOpened"]] * 2
+    check_store(store_url)
+
+
+def test_a_merge_that_came_by_the_join_can_be_undone_alone(store_url: str, urls: Urls):
+    async def story(service: Service):
+        await two_customers(service)
+        done = await join(service, "old", "new")
+        address = next(row for row in done.into_rows if row.decisions and row.decisions[0].value == "2 Road")
+        await undo(service, "new", address.merge_id)
+        between = held(store_url)
+        await take_apart(service, "old")
+        return between, held(store_url)
+
+    between, after = play(store_url, urls, story)
+
+    assert between[1] is not None
+    assert between[1]["address"] == "1 Lane"
+    assert after[1] == {"display_name": "Ana Lin", "birth": "1995-01-31"}
+    check_store(store_url)
+
+
+def test_neither_a_circle_nor_a_chain_nor_oneself_is_joined(store_url: str, urls: Urls):
+    async def story(service: Service):
+        await submit(service, identify("a"), identify("b", "v2"), identify("c", "v3"), received_at=NOW)
+        await join(service, "a", "b")
+        codes = []
+        for one, other in (("a", "a"), ("b", "a"), ("b", "c"), ("c", "a"), ("a", "c"), ("a", "nobody")):
+            with pytest.raises(Problem) as problem:
+                await join(service, one, other)
+            codes.append(problem.value.code)
+        again = await join(service, "a", "b")
+        with pytest.raises(Problem) as problem:
+            await take_apart(service, "c")
+        return codes, again.into_rows, problem.value.code
+
+    codes, again, apart = play(store_url, urls, story)
+
+    assert codes == [
+        "join_with_itself", "already_joined", "has_joined", "already_joined", "already_joined", "customer_not_found",
+    ]  # fmt: skip
+    assert again == []
+    assert apart == "not_joined"
+    check_store(store_url)
+
+
+def test_a_repeated_push_that_names_the_joined_id_writes_nothing(store_url: str, urls: Urls):
+    async def story(service: Service):
+        await two_customers(service)
+        await join(service, "old", "new")
+        for at in (20, 21, 22):
+            await submit(service, identify("old", "v1", at=at, name="Ana L."), received_at=NOW + at * MINUTE)
+        first = len(await merge_ids(service, "new"))
+        await submit(service, identify("old", "v1", at=23, name="Ana L."), received_at=NOW + 23 * MINUTE)
+        return first, len(await merge_ids(service, "new"))
+
+    first, last = play(store_url, urls, story)
+
+    assert first == last
+    check_store(store_url)
+
+
+def test_a_patch_counts_on_from_what_the_joined_customer_holds(store_url: str, urls: Urls):
+    def points(visitor_id: str, at: int, kind: str, value: int) -> dict[str, Any]:
+        patch = {"operations": [{"type": kind, "path": "custom.points", "value": value}]}
+        changed = {"type": "userProfileChanged", "visitor_id": visitor_id, "patch": patch}
+        return {**changed, "occurred_at": NOW + at * MINUTE}
+
+    async def story(service: Service):
+        await two_customers(service)
+        await submit(service, points("v2", 10, "set", 10), received_at=NOW + 10 * MINUTE)
+        await join(service, "old", "new")
+        await submit(service, points("v1", 11, "increment", 5), received_at=NOW + 11 * MINUTE)
+        return (await look_up(service, "old"))[1]["fields"]["custom.points"]
+
+    assert play(store_url, urls, story) == 15
+    check_store(store_url)

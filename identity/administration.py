@@ -11,9 +11,16 @@ from uuid import UUID, uuid4
 import msgspec
 import psycopg
 
-from identity.channels import LOOPBACK, make_write_key
-from identity.events.identity import OnSignOut, SignedIdentity
-from identity.tokens import IdentityKey, read_identity_key
+from identity.channels import LOOPBACK, decode_identity_keys, make_write_key
+from identity.events.identity import OnSignOut, SignedIdentity, UnsignedWrites
+from identity.tokens import (
+    SECRET_BYTES_MAX,
+    SECRET_BYTES_MIN,
+    IdentityKey,
+    IdentityKeyView,
+    key_id_of,
+    read_identity_key,
+)
 from identity.visitors import read_known_customer_id
 from profiles.access import Scope, hash_of, make_secret
 from profiles.clock import to_text
@@ -68,7 +75,8 @@ class ChannelView(msgspec.Struct, frozen=True):
     origins: list[str]
     on_sign_out: str
     signed_identity: str
-    identity_keys: list[IdentityKey]
+    unsigned_writes: str
+    identity_keys: list[IdentityKeyView]
     created_at: str
     revoked_at: str | None
 
@@ -170,25 +178,50 @@ def read_signed_identity(value: object) -> str:
     return str(value)
 
 
-def read_identity_keys(value: object) -> list[IdentityKey]:
-    """Return the public keys that a channel's tokens are signed with, as JSON has them or as they were returned.
+def read_unsigned_writes(value: object) -> str:
+    """Return what events that nobody vouches for may do to held values on a channel.
 
     Raises:
-        Invalid: one is no public key for ES256, two have one kid, or they are too many.
+        Invalid: it is neither overwrite nor fill_empty.
+    """
+    if value not in tuple(UnsignedWrites):
+        raise Invalid("invalid_unsigned_writes", "unsigned_writes is overwrite or fill_empty.")
+    return str(value)
+
+
+def read_identity_keys(value: object, held: Sequence[IdentityKey] = ()) -> list[IdentityKey]:
+    """Return the keys that a channel's tokens are signed with, as JSON has them; of those held already the kid will do,
+    or all that was told of them.
+
+    Raises:
+        Invalid: one is neither held nor a key for ES256 or HS256, two have one kid, or they are too many.
     """
     if not isinstance(value, list | tuple) or len(value) > IDENTITY_KEYS_MAX:
         raise Invalid("invalid_identity_keys", f"Identity keys are a list of at most {IDENTITY_KEYS_MAX}.")
-    keys = [read_identity_key(key) for key in value]
+    keys = [_find_held(key, held) or read_identity_key(key) for key in value]
     kept = [key for key in keys if key is not None]
     if len(kept) < len(keys):
         raise Invalid(
             "invalid_identity_keys",
-            'Each identity key is {"kid", "public_key"} with the PEM of a public P-256 key, or a JWK with its kid; '
-            "private keys stay with whoever signs.",
+            'Each identity key is {"kid", "public_key"} with the PEM of a public P-256 key; {"kid", "secret"} with '
+            f"{SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} ASCII characters, none of them blank; a JWK with its kid; or "
+            "the kid of one that the channel has. Private keys stay with whoever signs.",
         )
     if len({key.kid for key in kept}) < len(kept):
         raise Invalid("invalid_identity_keys", "Two identity keys have the same kid.")
     return kept
+
+
+def _find_held(value: object, held: Sequence[IdentityKey]) -> IdentityKey | None:
+    """Return the held key that is named, if what else is said of it is so."""
+    kid = value.get("kid") if isinstance(value, dict) else None
+    if not isinstance(value, dict) or not isinstance(kid, str):
+        return None
+    for key in held:
+        told = {"kid": kid, "algorithm": key.algorithm, "hint": key.hint}
+        if key.kid in (kid, key_id_of(kid)) and value.items() <= told.items():
+            return key
+    return None
 
 
 def read_footprint_days(value: object) -> int:
@@ -333,13 +366,24 @@ async def list_channels(
             list(origins),
             on_sign_out,
             signed_identity,
-            _decode_keys(keys),
+            unsigned_writes,
+            _decode_key_views(keys),
             to_text(created),
             _text(revoked),
         )
-        for found_id, name, write_key, tracking, origins, on_sign_out, signed_identity, keys, created, revoked in (
-            await cursor.fetchall()
-        )
+        for (
+            found_id,
+            name,
+            write_key,
+            tracking,
+            origins,
+            on_sign_out,
+            signed_identity,
+            unsigned_writes,
+            keys,
+            created,
+            revoked,
+        ) in await cursor.fetchall()
     ]
 
 
@@ -391,6 +435,7 @@ async def change_channel(
     website_tracking: bool | None = None,
     on_sign_out: object | None = None,
     signed_identity: object | None = None,
+    unsigned_writes: object | None = None,
     identity_keys: object | None = None,
 ) -> tuple[ChannelView, int] | None:
     """Change what is given and return the channel and the generation to tell; None if no such channel is in force.
@@ -398,17 +443,29 @@ async def change_channel(
     Raises:
         Invalid: the name, the origins, a policy or a key cannot be.
     """
-    keys = None if identity_keys is None else read_identity_keys(identity_keys)
     parameters = {
         "name": None if name is None else read_name(name),
         "origins": None if origins is None else read_origins(origins),
         "website_tracking": website_tracking,
         "on_sign_out": None if on_sign_out is None else read_on_sign_out(on_sign_out),
         "signed_identity": None if signed_identity is None else read_signed_identity(signed_identity),
-        "identity_keys": None if keys is None else msgspec.json.encode(keys).decode(),
+        "unsigned_writes": None if unsigned_writes is None else read_unsigned_writes(unsigned_writes),
+        "identity_keys": None,
         "revoked_at": None,
     }
-    return await _update_channel(connection, workspace_id, channel_id, parameters)
+    async with connection.transaction():
+        if identity_keys is not None:
+            held = await _lock_identity_keys(connection, workspace_id, channel_id)
+            if held is None:
+                return None
+            parameters["identity_keys"] = msgspec.json.encode(read_identity_keys(identity_keys, held)).decode()
+        return await _update_channel(connection, workspace_id, channel_id, parameters)
+
+
+async def _lock_identity_keys(connection: Connection, workspace_id: int, channel_id: str) -> list[IdentityKey] | None:
+    parameters = {"workspace_id": workspace_id, "channel_id": read_uuid(channel_id)}
+    row = await (await connection.execute(statement("identity", "lock_identity_keys"), parameters)).fetchone()
+    return decode_identity_keys(row[0]) if row else None
 
 
 async def revoke_channel(
@@ -419,7 +476,7 @@ async def revoke_channel(
     One that was revoked before stays as it is.
     """
     parameters = dict.fromkeys(
-        ("name", "origins", "website_tracking", "on_sign_out", "signed_identity", "identity_keys")
+        ("name", "origins", "website_tracking", "on_sign_out", "signed_identity", "unsigned_writes", "identity_keys")
     )
     changed = await _update_channel(connection, workspace_id, channel_id, {**parameters, "revoked_at": to_text(now)})
     if changed is not None:
@@ -511,7 +568,7 @@ async def advance(connection: Connection) -> int:
     return int(row[0])
 
 
-_decode_keys = msgspec.json.Decoder(list[IdentityKey]).decode
+_decode_key_views = msgspec.json.Decoder(list[IdentityKeyView]).decode  # which leaves a secret behind
 
 
 def _scopes(scopes: Iterable[str]) -> list[str]:

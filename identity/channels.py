@@ -1,13 +1,13 @@
 """Channels: the websites of a workspace, found by their public write keys."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from secrets import token_urlsafe
 from urllib.parse import urlsplit
 
 import msgspec
 
-from identity.events.identity import OnSignOut, Sender, SignedIdentity
-from identity.tokens import IdentityKey, PublicKeys, public_keys
+from identity.events.identity import OnSignOut, Sender, SignedIdentity, UnsignedWrites
+from identity.tokens import IdentityKey, IdentityKeys, keys_in_force
 from profiles.access import Access
 from profiles.database import Connection, statement
 
@@ -27,7 +27,7 @@ class Channel(msgspec.Struct, frozen=True):
     website_tracking: bool
     origins: tuple[str, ...]
     sender: Sender
-    identity_keys: PublicKeys = {}
+    identity_keys: IdentityKeys = {}
 
     def allows(self, origin: str) -> bool:
         """Return whether pages of this origin may send to the channel."""
@@ -53,7 +53,7 @@ def make_write_key() -> str:
     return WRITE_KEY_PREFIX + token_urlsafe(18)
 
 
-_read_keys = msgspec.json.Decoder(list[IdentityKey]).decode
+decode_identity_keys = msgspec.json.Decoder(list[IdentityKey]).decode
 
 
 class Channels:
@@ -74,6 +74,10 @@ class Channels:
         """Return the channel of an id."""
         return self._by_id.get(channel_id)
 
+    def in_force(self) -> Collection[Channel]:
+        """Return all of them."""
+        return self._by_key.values()
+
     def any_allows(self, origin: str) -> bool:
         """Return whether any channel takes pages of this origin; a preflight does not tell the key yet."""
         return origin in self._origins or (LOOPBACK in self._origins and is_loopback(origin))
@@ -83,7 +87,7 @@ class Channels:
         owners = {row[0]: row for row in workspaces}
         rows = await (await connection.execute(statement("identity", "load_channels"))).fetchall()
         found = {}
-        for channel_id, workspace_id, name, write_key, tracking, origins, on_sign_out, signed, keys in rows:
+        for channel_id, workspace_id, name, write_key, tracking, origins, on_sign_out, signed, unsigned, keys in rows:
             sender = Sender(
                 workspace_id=workspace_id,
                 spread=owners[workspace_id][2],
@@ -92,6 +96,7 @@ class Channels:
                 website_tracking=tracking,
                 on_sign_out=OnSignOut(on_sign_out),
                 signed_identity=SignedIdentity(signed),
+                unsigned_writes=UnsignedWrites(unsigned),
             )
             found[write_key] = Channel(
                 channel_id,
@@ -101,7 +106,7 @@ class Channels:
                 tracking,
                 tuple(origins),
                 sender,
-                public_keys(_read_keys(keys)),
+                keys_in_force(decode_identity_keys(keys)),
             )
         self._by_key = found
         self._by_id = {channel.channel_id: channel for channel in found.values()}

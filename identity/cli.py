@@ -22,7 +22,8 @@ import msgspec
 import psycopg
 
 from identity import partitions
-from identity.events.identity import SignedIdentity
+from identity.changes import ChangeType
+from identity.events.identity import SignedIdentity, UnsignedWrites
 from identity.partitions import PartitionError
 from identity.refusals import Refusal
 from identity.serve import serve, servers
@@ -46,6 +47,9 @@ CACHE_WAIT_SECONDS_MAX = 3.0
 """A change waits this long for the cache to take it; running workers notice later otherwise."""
 
 HELP_COLUMNS = 79
+CHANGE_TYPES = [*map(str, ChangeType)]
+HELD_KEY = "kid:"
+"""Begins the name of an identity key that the channel has, where otherwise a file is named."""
 
 Command = Callable[[argparse.Namespace, Settings], int]
 Answer = Callable[["Service", Workspace], Awaitable[int]]
@@ -147,6 +151,18 @@ def _migrate(options: argparse.Namespace, settings: Settings) -> int:
     return OK
 
 
+def _restored(options: argparse.Namespace, settings: Settings) -> int:
+    with _database(settings) as url:
+        store_id = token_hex(4)
+        migrate.restored(url, store_id=store_id)
+    if options.json:
+        _print_json({"store_id": store_id})
+    else:
+        print("The store begins anew: nothing that the cache holds of it counts, and readers of the change feed")
+        print("are told to read it again.")
+    return OK
+
+
 def _verify(options: argparse.Namespace, settings: Settings) -> int:
     from identity import render
     from identity.verify import UnknownWorkspace, verify
@@ -168,9 +184,16 @@ def _profile(options: argparse.Namespace, settings: Settings) -> int:
     async def answer(service: "Service", workspace: Workspace) -> int:
         from identity import render
         from identity.visitors import read_known_customer_id
+        from profiles.past import read_as_of
 
         customer_id = read_known_customer_id(options.id)
-        view = await service.customers.view(workspace.workspace_id, customer_id) if customer_id else None
+        customers, number = service.customers, workspace.workspace_id
+        if customer_id is None:
+            view = None
+        elif options.as_of is not None:
+            view = await customers.view_at(number, customer_id, read_as_of(options.as_of))
+        else:
+            view = await customers.view(number, customer_id)
         if view is None:
             return _complain("No customer is held by this id.", NOT_FOUND)
         return _show(options, view, render.customer)
@@ -182,14 +205,36 @@ def _visitor(options: argparse.Namespace, settings: Settings) -> int:
     async def answer(service: "Service", workspace: Workspace) -> int:
         from identity import render
         from identity.visitors import read_visitor_id
+        from profiles.past import read_as_of
 
         visitor_id = read_visitor_id(options.id)
-        page = await service.visitors.find(workspace.workspace_id, visitor_id) if visitor_id else None
+        visitors, number = service.visitors, workspace.workspace_id
+        if visitor_id is None:
+            page = None
+        elif options.as_of is not None:
+            page = await visitors.find_at(number, visitor_id, read_as_of(options.as_of))
+        else:
+            page = await visitors.find(number, visitor_id)
         if page is None:
             return _complain("No visitor with this id was ever seen.", NOT_FOUND)
         return _show(options, page, render.visitor)
 
     return _ask(options, settings, answer)
+
+
+def _why(name: str) -> Command:
+    """Return the command that tells what ``identity.cli_explain`` calls so."""
+
+    def run(options: argparse.Namespace, settings: Settings) -> int:
+        async def answer(service: "Service", workspace: Workspace) -> int:
+            from identity import cli_explain
+
+            view = await getattr(cli_explain, name)(service, workspace, options)
+            return _show(options, view, cli_explain.render)
+
+        return _ask(options, settings, answer)
+
+    return run
 
 
 def _merges(options: argparse.Namespace, settings: Settings) -> int:
@@ -230,6 +275,42 @@ def _refusals(options: argparse.Namespace, settings: Settings) -> int:
 
 def _given(query: Mapping[str, str | None]) -> dict[str, str]:
     return {name: value for name, value in query.items() if value is not None}
+
+
+def _import(options: argparse.Namespace, settings: Settings) -> int:
+    from identity.imports.columns import ImportRefused
+    from identity.imports.command import Asked, import_file, read_mapping
+    from identity.imports.lane import ImportBroken
+    from identity.imports.report import report
+
+    async def answer(service: "Service", workspace: Workspace) -> int:
+        asked = Asked(
+            options.file, read_mapping(options.map), options.encoding, options.ignore_unknown, options.dry_run,
+            options.resume, options.rejects, options.note,
+        )  # fmt: skip
+        told = await import_file(service, workspace, asked)
+        if not told.is_cache_told:
+            _warn_of_cache()
+        return _show(options, told, lambda view: report(view, is_dry=options.dry_run))
+
+    try:
+        return _ask(options, settings, answer)
+    except (ImportRefused, ImportBroken) as error:
+        raise UsageError(str(error)) from None
+    except KeyboardInterrupt:
+        if not options.dry_run:
+            print("identity: What was committed stays; go on with --resume.", file=sys.stderr)
+        raise
+
+
+def _export(options: argparse.Namespace, settings: Settings) -> int:
+    async def answer(service: "Service", workspace: Workspace) -> int:
+        from identity.exports import export
+
+        await export(service.settings, workspace, sys.stdout.buffer, is_csv=options.format == "csv")
+        return OK
+
+    return _ask(options, settings, answer)
 
 
 def _workspace_list(options: argparse.Namespace, settings: Settings) -> int:
@@ -321,6 +402,7 @@ def _channel_change(options: argparse.Namespace, settings: Settings) -> int:
                 "on_sign_out": options.on_sign_out,
                 "website_tracking": options.tracking,
                 "signed_identity": options.signed_identity,
+                "unsigned_writes": options.unsigned_writes,
                 "identity_keys": [] if options.no_identity_keys else _read_identity_keys(options.identity_keys),
             }
         )
@@ -338,19 +420,24 @@ def _channel_change(options: argparse.Namespace, settings: Settings) -> int:
 def _read_identity_keys(paths: Sequence[str] | None) -> list[object] | None:
     if paths is None:
         return None
-    return [_read_identity_key(Path(path)) for path in paths]
+    return [_read_identity_key(path) for path in paths]
 
 
-def _read_identity_key(path: Path) -> object:
+def _read_identity_key(named: str) -> object:
+    if named.startswith(HELD_KEY):
+        return {"kid": named.removeprefix(HELD_KEY)}
+    path = Path(named)
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({type(error).__name__}).") from None
     if content.startswith(b"-----BEGIN "):
         return {"kid": path.stem, "public_key": content.decode("ascii", "replace")}
+    if path.suffix == ".secret":
+        return {"kid": path.stem, "secret": content.decode("ascii", "replace").strip()}
     key = read_value(content)
     if not isinstance(key, dict):
-        raise UsageError(f'{path} is neither PEM nor JSON: {{"kid", "public_key"}} or a JWK.')
+        raise UsageError(f'{path} is neither PEM, nor KID.secret, nor JSON: {{"kid", "public_key"}} or a JWK.')
     return key
 
 
@@ -470,10 +557,14 @@ async def _tell(service: "Service") -> None:
     deadline = time.monotonic() + CACHE_WAIT_SECONDS_MAX
     while not service.cache.available or service.cache.suspect:
         if time.monotonic() > deadline:
-            seconds = f"{CACHE_SECONDS_MAX:.0f} seconds"
-            print(f"identity: Redis is away: running workers notice the change within {seconds}.", file=sys.stderr)
+            _warn_of_cache()
             return
         await asyncio.sleep(0.05)
+
+
+def _warn_of_cache() -> None:
+    seconds = f"{CACHE_SECONDS_MAX:.0f} seconds"
+    print(f"identity: Redis is away: running workers notice the change within {seconds}.", file=sys.stderr)
 
 
 def _show(options: argparse.Namespace, view: Any, render: Callable[[Any], str]) -> int:
@@ -499,18 +590,46 @@ Run it
   serve              start the service (with PostgreSQL and Redis of its own, if none are named)
   migrate            bring the database's schema up to date
   verify             replay the ledger and report every difference from what is held
+  restored           say that the database came out of a backup, before the first start on it
 
 Look into it
   profile ID         a customer: fields, who set them, visitors
   visitor ID         a visitor: whose it is, and everything that was said of it
+  explain ID         why each field holds what it holds, and what became of all else; why a visitor is whose it is
+  diff ID            what changed of a customer between two instants
   merges [ID]        what was done to customers' fields, and why, newest first
   merge MERGE_ID     one merge
+  changes            what changed, in the order that other systems follow
   refusals           events that wrote nothing, and why
+
+Bring it in, take it out
+  import FILE        customers of a CSV or NDJSON file, by the same rules as live traffic
+  export             all customers of a workspace, as NDJSON or CSV
+  export-customer ID everything that is held of one person, as JSON
+
+Forget it
+  erase ID           remove a person for good; the id is refused from then on
+  erasures           who was erased, by hashes; kept outside, for restored backups
+  reapply FILE       erase anew whom a restored backup brought back
+  lift ID            let an erased customer be taken again
+  shred              write the tables anew, so that files keep no trace either
+
+Take it back
+  undo ID            one merge or, with --visitor, one identification; undo the undoing to restore
+  undo-many          all of a channel in a stretch of time, or of an import: the answer to a stolen key
+  operations         imports and bulk undos, and how far they are
+  lock ID FIELD...   keep websites from changing fields; unlock opens them again
+  join ID            declare a customer to be another one; unjoin takes them apart
+  suggestions        customers who share an e-mail address or a phone number
 
 Say who may come in
   workspace list | add | change               tenants, and how long they keep behaviour events
   channel list | create | change | revoke     websites and their public write keys
   key list | create | revoke                  secret keys for CRM systems and admins
+
+Tell other systems
+  webhook list | create | change | rotate | delete     addresses that changes are pushed to
+  webhook test | deliveries | resend                   what became of it, and once more
 
 identity COMMAND --help tells more of each, with an example.
 """
@@ -552,6 +671,15 @@ def _parser() -> argparse.ArgumentParser:
     _json(one)
 
     one = command(
+        "restored",
+        _restored,
+        "Say that the database came out of a backup, with every host stopped, before the first start on it. The cache "
+        "forgets the store, cursors of the change feed are refused, and the feed keeps its order.",
+        "identity restored",
+    )
+    _json(one)
+
+    one = command(
         "verify",
         _verify,
         "Replay the whole ledger through the rules and report every difference from what is held. Reads one snapshot; "
@@ -564,14 +692,17 @@ def _parser() -> argparse.ArgumentParser:
 
     one = command("profile", _profile, "Show what is held of a customer, and who set it.", "identity profile 42")
     one.add_argument("id", metavar="ID", help="the customer_id")
+    _as_of(one)
     _common(one)
 
     one = command(
         "visitor", _visitor, "Show whose a visitor is, and everything that was said of it.", "identity visitor v-1"
     )
     one.add_argument("id", metavar="ID", help="the visitor_id")
+    _as_of(one)
     _common(one)
 
+    _explanations(command)
     one = command(
         "merges",
         _merges,
@@ -602,10 +733,258 @@ def _parser() -> argparse.ArgumentParser:
     _page(one)
     _common(one)
 
+    _imports(command)
+    _persons(command)
+    _acts(command)
     _workspaces(commands)
     _channels(commands)
     _keys(commands)
+    _webhooks(commands)
     return parser
+
+
+def _imports(command: Callable[[str, Command, str, str], argparse.ArgumentParser]) -> None:
+    one = command(
+        "import",
+        _import,
+        "Import customers: CSV (with a header; also Excel's, in UTF-8, UTF-16 or Big5) or NDJSON. The file is looked "
+        "through as a whole before anything is written. Columns named like clIdentity's parameters or like the fields "
+        "of a profile need no mapping. New overwrites old; an empty cell says nothing.",
+        'identity import members.csv --map "Mobile No=phone" --dry-run',
+    )
+    one.add_argument("file", metavar="FILE|-", help="the file; - for standard input")
+    one.add_argument(
+        "--map",
+        action="append",
+        default=[],
+        metavar="COLUMN=FIELD",
+        help="what a column is held as, for example phone, customer_id, occurred_at or custom.points; give it once for "
+        "each",
+    )
+    one.add_argument("--encoding", metavar="NAME", help="of the file (default: seen from the file)")
+    one.add_argument("--ignore-unknown", action="store_true", help="pass over columns that nobody knows")
+    one.add_argument("--dry-run", action="store_true", help="write nothing; tell what would be done")
+    one.add_argument(
+        "--rejects",
+        metavar="FILE",
+        help="where lines that can be mended go, to be imported again (default: FILE.rejects beside the file; of a dry "
+        "run, nowhere)",
+    )
+    one.add_argument("--resume", action="store_true", help="go on with an import of this file that was broken off")
+    one.add_argument("--note", metavar="TEXT", help="why, for those who read the ledger")
+    _common(one)
+
+    one = command(
+        "export",
+        _export,
+        "Write all customers of a workspace to standard output. NDJSON has the time of each field with it, and an "
+        "import of it elsewhere gives equal profiles; CSV is for spreadsheets.",
+        "identity export --format csv > members.csv",
+    )
+    one.add_argument("--format", choices=["ndjson", "csv"], default="ndjson", help="default ndjson")
+    one.add_argument("--workspace", metavar="SLUG", help="the workspace (default: the only one)")
+
+
+def _person(name: str) -> Command:
+    """Return the command that does what ``identity.cli_erasure`` calls so."""
+
+    def run(options: argparse.Namespace, settings: Settings) -> int:
+        async def answer(service: "Service", workspace: Workspace) -> int:
+            from identity import cli_erasure
+
+            view = await getattr(cli_erasure, name)(service, workspace, options)
+            await _tell(service)
+            return OK if view is None else _show(options, view, cli_erasure.render)
+
+        return _ask(options, settings, answer)
+
+    return run
+
+
+def _shred(_: argparse.Namespace, settings: Settings) -> int:
+    from identity.shredding import ShredError, shred
+
+    with _database(settings) as url:
+        migrate.read_store_id(url, seconds_max=0)
+        try:
+            left = shred(url, lambda table: print(f"Writing {table} anew.", file=sys.stderr, flush=True))
+        except ShredError as error:
+            raise UsageError(str(error)) from None
+    for what in left:
+        print(f"identity: not allowed to this account: {what}. See the runbook, Erasing a person.", file=sys.stderr)
+    return OK
+
+
+def _persons(command: Callable[[str, Command, str, str], argparse.ArgumentParser]) -> None:
+    one = command(
+        "export-customer",
+        _person("export_customer"),
+        "Write everything that is held of one person to standard output, as one JSON document.",
+        "identity export-customer 42 > 42.json",
+    )
+    one.add_argument("id", metavar="ID", help="the customer_id")
+    one.add_argument("--workspace", metavar="SLUG", help="the workspace (default: the only one)")
+
+    one = command(
+        "erase",
+        _person("erase"),
+        "Remove everything that is held of a customer, and of all that are joined with it. A keyed hash of the id "
+        "stays, so that late and replayed events are refused. It cannot be taken back.",
+        "identity erase 42 --dry-run",
+    )
+    one.add_argument("id", metavar="ID", help="the customer_id")
+    one.add_argument("--dry-run", action="store_true", help="only tell what would be removed")
+    _common(one)
+
+    one = command(
+        "erasures",
+        _person("erasures"),
+        "List who was erased. As JSON, keep it outside with your backups: see reapply.",
+        "identity erasures --json > erasures.json",
+    )
+    _common(one)
+
+    one = command(
+        "reapply",
+        _person("reapply"),
+        "Erase anew whom a restored backup brought back: those in the file that erasures --json wrote.",
+        "identity reapply erasures.json",
+    )
+    one.add_argument("file", metavar="FILE", help="what identity erasures --json wrote")
+    _common(one)
+
+    one = command(
+        "lift",
+        _person("lift"),
+        "Let an erased customer be taken again. Nothing comes back by itself; the versions go on where they were.",
+        "identity lift 42",
+    )
+    one.add_argument("id", metavar="ID", help="the customer_id")
+    _common(one)
+
+    command(
+        "shred",
+        _shred,
+        "Write all tables that hold persons anew: PostgreSQL leaves the bytes of removed rows in its files. Locks one "
+        "table after the other and needs room for a copy of the largest.",
+        "identity shred",
+    )
+
+
+def _act(name: str) -> Command:
+    """Return the command that does what ``identity.cli_acts`` calls so."""
+
+    def run(options: argparse.Namespace, settings: Settings) -> int:
+        async def answer(service: "Service", workspace: Workspace) -> int:
+            from identity import cli_acts
+
+            view = await getattr(cli_acts, name)(service, workspace, options)
+            await _tell(service)
+            return _show(options, view, cli_acts.render)
+
+        return _ask(options, settings, answer)
+
+    return run
+
+
+def _acts(command: Callable[[str, Command, str, str], argparse.ArgumentParser]) -> None:
+    one = command(
+        "undo",
+        _act("undo"),
+        "Take a merge back: what it had set falls back to the next best value. With --visitor an identification: the "
+        "visitor and its footprint go back to whose they then are. What an undo wrote can be undone too.",
+        "identity undo 0198c0de-0000-7000-8000-000000000000 --dry-run",
+    )
+    one.add_argument("id", metavar="ID", help="a merge_id or, with --visitor, an identification_id")
+    one.add_argument("--visitor", dest="visitor_id", metavar="ID", help="whose identification it is")
+    _reasoned(one)
+
+    one = command(
+        "undo-many",
+        _act("undo_many"),
+        "Take back every merge and identification that the filters find, in steps; what is broken off goes on in the "
+        "running service. Name an operation, or a channel, visitor or customer with --from.",
+        "identity undo-many --channel CHANNEL_ID --from 2026-06-01T08:00:00Z --to 2026-06-01T09:00:00Z --dry-run",
+    )
+    one.add_argument("--channel", dest="channel_id", metavar="CHANNEL_ID", help="what came by this channel")
+    one.add_argument("--visitor", dest="visitor_id", metavar="ID", help="what this visitor caused")
+    one.add_argument("--customer", dest="customer_id", metavar="ID", help="what was merged into this customer")
+    one.add_argument("--event", metavar="NAME", help="of events of this name, for example clIdentity")
+    one.add_argument("--operation", dest="operation_id", metavar="ID", help="what this import or bulk undo wrote")
+    one.add_argument("--from", metavar="TIME", help="what arrived at this time (RFC 3339) or later")
+    one.add_argument("--to", metavar="TIME", help="what arrived before this time (default: now)")
+    _reasoned(one)
+
+    one = command("operations", _act("operations"), "List imports and bulk undos, newest first.", "identity operations")
+    _common(one)
+
+    for name, locked, text in (
+        ("lock", True, "Keep websites from changing fields of a customer; CRM and imports still may."),
+        ("unlock", False, "Let websites change fields of a customer again."),
+    ):
+        one = command(name, _act("lock"), text, f"identity {name} 42 display_name display_email")
+        one.set_defaults(locked=locked)
+        one.add_argument("id", metavar="ID", help="the customer_id")
+        one.add_argument("fields", metavar="FIELD", nargs="+", help="as it is held, for example display_email")
+        _reasoned(one, dry=False)
+
+    one = command(
+        "join",
+        _act("join"),
+        "Declare a customer to be another one: its id answers with the other's profile, into which its own is merged. "
+        "Nothing is lost: identity unjoin takes them apart again.",
+        "identity join 17 --into 42 --dry-run",
+    )
+    one.add_argument("id", metavar="ID", help="the customer_id that is the same person as the other")
+    one.add_argument("--into", metavar="ID", required=True, help="the customer_id that stays")
+    _reasoned(one)
+
+    one = command("unjoin", _act("take_apart"), "Take a joined customer apart again.", "identity unjoin 17 --dry-run")
+    one.add_argument("id", metavar="ID", help="the customer_id that was joined into another one")
+    _reasoned(one)
+
+    one = command(
+        "suggestions",
+        _act("suggestions"),
+        "List customers who share an e-mail address or a phone number. None is ever joined by that.",
+        "identity suggestions --shared phone",
+    )
+    one.add_argument("--shared", choices=["email", "phone"], default="email", help="what they share (default email)")
+    _common(one)
+
+
+def _explanations(command: Callable[[str, Command, str, str], argparse.ArgumentParser]) -> None:
+    one = command(
+        "explain",
+        _why("explain"),
+        "Explain a customer: per field the value that is held, every other one that was seen, and what beat it. With "
+        "--visitor explain whose a visitor's time is, and why.",
+        "identity explain 42 --field display_email",
+    )
+    one.add_argument("id", metavar="ID", help="the customer_id or, with --visitor, the visitor_id")
+    one.add_argument("--visitor", action="store_true", help="explain a visitor")
+    one.add_argument("--field", metavar="NAME", help="this field alone, as it is held, for example display_email")
+    _common(one)
+
+    one = command(
+        "diff",
+        _why("diff"),
+        "Show what changed of a customer between two instants, and what changed it.",
+        "identity diff 42 --from 2026-06-01T00:00:00Z",
+    )
+    one.add_argument("id", metavar="ID", help="the customer_id")
+    one.add_argument(
+        "--from", metavar="TIME", help="the first instant (RFC 3339, or milliseconds; default: before everything)"
+    )
+    one.add_argument("--to", metavar="TIME", help="the second (default: now)")
+    _common(one)
+
+
+def _reasoned(parser: argparse.ArgumentParser, *, dry: bool = True) -> None:
+    parser.add_argument("--reason", metavar="TEXT", help="why, for those who read the ledger")
+    if dry:
+        parser.add_argument("--dry-run", action="store_true", help="write nothing; show what would be done")
+    _common(parser)
 
 
 def _workspaces(commands: Any) -> None:
@@ -709,9 +1088,15 @@ def _channels(commands: Any) -> None:
         "--identity-key",
         dest="identity_keys",
         action="append",
-        metavar="FILE",
-        help="a public key that tokens are signed with: PEM, in a file called by its kid, or JSON; give it once for "
-        "each, all are replaced",
+        metavar="FILE|kid:KID",
+        help="a key that tokens are signed with: a public one as PEM, in a file called by its kid; a secret as the one "
+        "line of KID.secret; either as JSON; or one that the channel has, as kid:KID; give it once for each, all are "
+        "replaced",
+    )
+    one.add_argument(
+        "--unsigned-writes",
+        choices=[*map(str, UnsignedWrites)],
+        help="what events without such a token may do to held values (default overwrite)",
     )
     one.add_argument("--no-identity-keys", action="store_true", help="trust no key any more")
     _channel_options(one)
@@ -774,6 +1159,106 @@ def _keys(commands: Any) -> None:
     _common(one)
 
 
+def _webhook(name: str) -> Command:
+    """Return the command that does what ``identity.cli_webhooks`` calls so."""
+
+    def run(options: argparse.Namespace, settings: Settings) -> int:
+        async def answer(service: "Service", workspace: Workspace) -> int:
+            from identity import cli_webhooks
+
+            view = await getattr(cli_webhooks, name)(service, workspace, options)
+            return _show(options, view, cli_webhooks.render)
+
+        return _ask(options, settings, answer)
+
+    return run
+
+
+def _webhooks(commands: Any) -> None:
+    one = _adder(commands, "identity")(
+        "changes",
+        _webhook("changes"),
+        "List what changed, oldest first, in the order that other systems follow. Values are not shown.",
+        "identity changes --limit 10",
+    )
+    one.add_argument("--after", metavar="CURSOR", help="behind this cursor (default: from the beginning)")
+    one.add_argument("--limit", metavar="N", help="at most so many (default 200, at most 1000)")
+    _common(one)
+
+    group = commands.add_parser(
+        "webhook",
+        prog="identity webhook",
+        help=argparse.SUPPRESS,
+        description="Addresses that changes are pushed to, signed as Standard Webhooks says.",
+        epilog="Example:\n  identity webhook list",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command = _adder(group.add_subparsers(metavar="ACTION", required=True), "identity webhook")
+    _common(command("list", _webhook("listed"), "List the webhooks, and how they are doing.", "identity webhook list"))
+
+    one = command(
+        "create",
+        _webhook("create"),
+        "Make a webhook, told of what changes from now on, and show its secret this once.",
+        "identity webhook create https://crm.example/hooks --type updated --type erased",
+    )
+    one.add_argument("url", metavar="URL", help="where messages are posted to")
+    one.add_argument("--from-beginning", action="store_true", help="tell it of the whole ledger first")
+    _webhook_options(one)
+
+    one = command("change", _webhook("change"), "Change a webhook.", "identity webhook change WEBHOOK_ID --active on")
+    one.add_argument("id", metavar="WEBHOOK_ID", help="as list tells it")
+    one.add_argument("--url", help="where messages are posted to")
+    one.add_argument("--active", type=_switch, metavar="on|off", help="on: also try at once what failed; off: pause it")
+    one.add_argument("--all-types", action="store_true", help="tell it of every change")
+    _webhook_options(one)
+
+    for name, text in (
+        ("rotate", "Give a webhook a new secret, shown this once; the old one signs beside it for a day."),
+        ("delete", "Forget a webhook and what was delivered to it."),
+        ("test", "Send a message of the type test now, and tell what became of it."),
+    ):
+        one = command(name, _webhook(name), text, f"identity webhook {name} WEBHOOK_ID")
+        one.add_argument("id", metavar="WEBHOOK_ID", help="as list tells it")
+        _common(one)
+
+    one = command(
+        "deliveries",
+        _webhook("deliveries"),
+        "List what became of changes, newest first.",
+        "identity webhook deliveries WEBHOOK_ID --status failed",
+    )
+    one.add_argument("id", metavar="WEBHOOK_ID", help="as list tells it")
+    one.add_argument("--status", choices=["delivered", "failed"], help="only these")
+    one.add_argument("--from", metavar="TIME", help="of changes from this time on")
+    one.add_argument("--to", metavar="TIME", help="of changes before this time")
+    one.add_argument("--limit", metavar="N", help="at most so many (default 50, at most 200)")
+    one.add_argument("--cursor", metavar="CURSOR", help="go on behind the last page, as its end told")
+    _common(one)
+
+    one = command(
+        "resend",
+        _webhook("resend"),
+        "Send one change now, or let the webhook go on from another place, back or ahead.",
+        "identity webhook resend WEBHOOK_ID --since 2026-06-01T08:00:00Z",
+    )
+    one.add_argument("id", metavar="WEBHOOK_ID", help="as list tells it")
+    where = one.add_mutually_exclusive_group(required=True)
+    where.add_argument("--merge", dest="merge_id", metavar="MERGE_ID", help="this change alone, now")
+    where.add_argument("--since", metavar="TIME", help="all that arrived from this time on")
+    where.add_argument("--after", metavar="CURSOR", help="all behind this cursor of the feed")
+    _common(one)
+
+
+def _webhook_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--description", help="what people call it")
+    parser.add_argument(
+        "--type", dest="types", action="append", choices=CHANGE_TYPES, metavar="TYPE",
+        help=f"tell it of these changes only; give it once for each: {', '.join(CHANGE_TYPES)}",
+    )  # fmt: skip
+    _common(parser)
+
+
 def _adder(commands: Any, prefix: str) -> Callable[[str, Command, str, str], argparse.ArgumentParser]:
     def add(name: str, run: Command, description: str, example: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = commands.add_parser(
@@ -803,6 +1288,10 @@ def _json(parser: argparse.ArgumentParser) -> None:
 def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workspace", metavar="SLUG", help="the workspace (default: the only one)")
     _json(parser)
+
+
+def _as_of(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--as-of", metavar="TIME", help="as it was then (RFC 3339, or milliseconds since 1970)")
 
 
 def _page(parser: argparse.ArgumentParser) -> None:

@@ -35,7 +35,7 @@ from identity.footprint import (
 from identity.routes import EventError, event_errors
 from identity.visitor_routes import VISITORS_PATH
 from identity.visitors import is_storable_id, read_known_customer_id, read_visitor_id
-from profiles.access import Access, Scope, SecretKey
+from profiles.access import Access, Scope
 from profiles.clock import to_text
 from profiles.coalesce import Overloaded
 from profiles.database import WORK_SECONDS_MAX, Connection, Database
@@ -122,7 +122,7 @@ class FootprintRoutes:
         self._database = database
         self._access = access
         self._spreads = spreads
-        self._retentions = Retentions(access)
+        self.retentions = Retentions(access)
         self._clock = clock
         self._sums = asyncio.Semaphore(SUMS_MAX)
 
@@ -171,14 +171,22 @@ class FootprintRoutes:
         except TimeoutError as error:
             raise Overloaded from error
         try:
-            parts = await self._run(key, work, seconds_max=WORK_SECONDS_MAX + SUM_MILLISECONDS_MAX / 1000)
+            parts = await self._run(key.workspace_id, work, seconds_max=WORK_SECONDS_MAX + SUM_MILLISECONDS_MAX / 1000)
         finally:
             self._sums.release()
         return json_response(_summary(str(customer_id), parts))
 
     async def _customer_page(self, request: Request, sent: str, path: str, *named: str) -> Response:
         key = await self._access.authorize(request, Scope.PROFILES_READ)
-        query, page = _read_page(request, named)
+        query, page = read_page(request, named)
+        return _answer(path, query, await self.of_customer(key.workspace_id, sent, page))
+
+    async def of_customer(self, workspace_id: int, sent: str, page: Page) -> FootprintPage:
+        """Return a page of what a customer did; ``page`` asks for one event more than is shown.
+
+        Raises:
+            Problem: 404, there is no such customer.
+        """
         customer_id = read_known_customer_id(sent)
 
         async def work(footprints: Footprints) -> list[tuple[Source, Told]]:
@@ -187,13 +195,28 @@ class FootprintRoutes:
                 raise _no_customer()
             return await footprints.newest(sources, page)
 
-        found = await self._run(key, work)
-        events = [_event(told, source, source.stretch) for source, told in found]
-        return _page(path, query, page, found, events)
+        found = await self._run(workspace_id, work)
+        return _page(page, found, [event_view(told, source, source.stretch) for source, told in found])
+
+    async def stretches_of(self, workspace_id: int, visitor_ids: Sequence[str]) -> dict[str, list[Stretch]]:
+        """Return whose the time of each visitor is."""
+
+        async def work(footprints: Footprints) -> dict[str, list[Stretch]]:
+            return await footprints.stretches_of(visitor_ids)
+
+        return await self._run(workspace_id, work)
 
     async def _visitor_page(self, request: Request, sent: str, path: str, *named: str) -> Response:
         key = await self._access.authorize(request, Scope.PROFILES_READ)
-        query, page = _read_page(request, named)
+        query, page = read_page(request, named)
+        return _answer(path, query, await self.of_visitor(key.workspace_id, sent, page))
+
+    async def of_visitor(self, workspace_id: int, sent: str, page: Page) -> FootprintPage:
+        """Return a page of what a visitor did; ``page`` asks for one event more than is shown.
+
+        Raises:
+            Problem: 404, no such visitor was ever seen.
+        """
         visitor_id = read_visitor_id(sent)
         if visitor_id is None:
             raise _no_visitor()
@@ -203,26 +226,25 @@ class FootprintRoutes:
             stretches = (await footprints.stretches_of([visitor_id]))[visitor_id]
             found = await footprints.newest([whole], page)
             if not found and not await footprints.newest([whole], Page(limit=1)):
-                rows = self._spreads.key_rows([(key.workspace_id, visitor_id)])
+                rows = self._spreads.key_rows([(workspace_id, visitor_id)])
                 if not await identifications.load_visitors(footprints.connection, self._database, rows):
                     raise _no_visitor()
             return stretches, found
 
-        stretches, found = await self._run(key, work)
-        events = [_event(told, source, stretch_at(stretches, told.occurred_at)) for source, told in found]
-        return _page(path, query, page, found, events)
+        stretches, found = await self._run(workspace_id, work)
+        return _page(page, found, [event_view(t, source, stretch_at(stretches, t.occurred_at)) for source, t in found])
 
     async def _run(
         self,
-        key: SecretKey,
+        workspace_id: int,
         work: Callable[[Footprints], Coroutine[object, object, Result]],
         *,
         seconds_max: float = WORK_SECONDS_MAX,
     ) -> Result:
-        retention, now = self._retentions.of(key.workspace_id), self._clock()
+        retention, now = self.retentions.of(workspace_id), self._clock()
 
         async def run(connection: Connection) -> Result:
-            return await work(Footprints(connection, self._database, self._spreads, key.workspace_id, retention, now))
+            return await work(Footprints(connection, self._database, self._spreads, workspace_id, retention, now))
 
         return await self._database.run(run, seconds_max=seconds_max)
 
@@ -240,7 +262,7 @@ def _no_visitor() -> Problem:
     return Problem(404, "visitor_not_found", "No visitor with this id was ever seen.")
 
 
-def _read_page(request: Request, named: Sequence[str]) -> tuple[dict[str, str], Page]:
+def read_page(request: Request, named: Sequence[str]) -> tuple[dict[str, str], Page]:
     """Return the question in its own words, for the next page, and what it asks for: one more than it shows."""
     query = read_query(request, (*named, *FILTERS))
     types = _read_types(request)
@@ -283,16 +305,18 @@ def _make_cursor(position: Position) -> str:
     return urlsafe_b64encode(position[0].to_bytes(CURSOR_BYTES - 16, "big") + UUID(position[1]).bytes).decode()
 
 
-def _page(
-    path: str, query: dict[str, str], page: Page, found: Sequence[tuple[Source, Told]], events: list[FootprintEvent]
-) -> Response:
+def _page(page: Page, found: Sequence[tuple[Source, Told]], events: list[FootprintEvent]) -> FootprintPage:
     has_more = len(found) == page.limit
-    cursor = _make_cursor(found[-2][1].position) if has_more else None
-    link = [(name.encode(), value.encode()) for name, value in next_link(path, query, cursor).items()]
-    return json_response(FootprintPage(events[: page.limit - 1], cursor), tuple(link))
+    return FootprintPage(events[: page.limit - 1], _make_cursor(found[-2][1].position) if has_more else None)
 
 
-def _event(told: Told, source: Source, stretch: Stretch) -> FootprintEvent:
+def _answer(path: str, query: dict[str, str], page: FootprintPage) -> Response:
+    link = [(name.encode(), value.encode()) for name, value in next_link(path, query, page.next_cursor).items()]
+    return json_response(page, tuple(link))
+
+
+def event_view(told: Told, source: Source, stretch: Stretch) -> FootprintEvent:
+    """Return an event as seen from outside, in a stretch of its source."""
     return FootprintEvent(
         record_id=told.record_id,
         type=told.type,

@@ -58,7 +58,7 @@ class Gate:
 
     def vouched(self, channel: Channel, event: Event, now: int, *, is_live: bool = True) -> Event:
         """Return the event with whom its ``identity_token`` vouches for, if signatures are looked at."""
-        if channel.sender.signed_identity is SignedIdentity.OFF:
+        if not channel.sender.looks_at_tokens:
             return event
         text = event.identity_token
         token = None if text is None else read_identity_token(text)

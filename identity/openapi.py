@@ -4,10 +4,22 @@ Answers are described by the very structs they are made of, closed lists by thei
 Only what no struct knows is written by hand: paths, what is sent to the tolerant endpoints, which problems may come.
 """
 
+import copy
+from collections.abc import Callable, Mapping
+from enum import StrEnum
 from typing import Any
 
 import msgspec
 
+from identity.acts import FACTS_MAX
+from identity.admin.arrivals import (
+    CHECK_CODES,
+    EXPLAIN_BYTES_MAX,
+    ArrivalExplanation,
+    CheckDetails,
+    CheckName,
+    CheckView,
+)
 from identity.admin.changes import (
     CHANNELS_MAX,
     KEYS_MAX,
@@ -17,6 +29,19 @@ from identity.admin.changes import (
     NewChannel,
     NewKey,
     WorkspaceChange,
+)
+from identity.admin.explain import (
+    STRETCHES_SHOWN_MAX,
+    ChangedBy,
+    CustomerDiff,
+    CustomerExplanation,
+    FieldDiff,
+    FieldExplanation,
+    FieldLock,
+    LinkDiff,
+    OfferView,
+    StretchExplanation,
+    VisitorExplanation,
 )
 from identity.admin.ledger import MERGE_FILTERS, REFUSAL_FILTERS, MergePage, RefusalPage, RefusalView
 from identity.admin.query import LIMIT_DEFAULT, LIMIT_MAX
@@ -31,9 +56,14 @@ from identity.administration import (
     KeyView,
     WorkspaceView,
 )
+from identity.changes import ChangeType
+from identity.customer_writes import CRM_SOURCE, PATCH_BYTES_MAX
+from identity.explaining import FACT_OUTCOMES, STRETCH_REASONS, FactOutcome, StretchReason
+from identity.feed import CHANGES_DEFAULT, CHANGES_MAX, Change, ChangePage
 from identity.footprint_routes import TYPES_MAX, FootprintEvent, FootprintPage, FootprintSummary, Revenue
 from identity.parse import (
     AUTHENTICATE_BYTES_MAX,
+    CRM_PATCH,
     EVENT_NAMES,
     EVENTS_BYTES_MAX,
     EVENTS_MAX,
@@ -48,24 +78,54 @@ from identity.protocols.segment import (
 from identity.protocols.segment_routes import BATCH_PATHS, MESSAGE_PATHS, METRICS_PATH, SEGMENT_PATH, SETTINGS_PATH
 from identity.refusals import REFUSAL_HINTS, Refusal
 from identity.resolve import FactKind
-from identity.routes import EventError, EventResult, Preview, Validation
-from identity.tokens import Algorithm, IdentityKey, key_id_of
+from identity.routes import READING_PATHS, EventError, EventResult, Preview, Validation
+from identity.sdk import RELEASE_PATH, SCRIPT_PATH, SDK_PATH, TYPES_PATH, SdkRelease, release
+from identity.tokens import SECRET_BYTES_MAX, SECRET_BYTES_MIN, Algorithm, IdentityKeyView, key_id_of
 from identity.visitor_routes import IDENTIFICATIONS_MAX, IdentificationView, VisitorPage
 from identity.visitors import CUSTOMER_ID_CHARACTERS_MAX, EVENT_ID_CHARACTERS_MAX, VISITOR_ID_CHARACTERS_MAX
+from identity.webhooks.deliverer import DELIVERY_DAYS_KEPT
+from identity.webhooks.endpoints import (
+    DELIVERY_FILTERS,
+    DESCRIPTION_CHARACTERS_MAX,
+    WEBHOOKS_MAX,
+    CreatedWebhookView,
+    DeliveryPage,
+    DeliveryStatus,
+    DeliveryView,
+    NewWebhook,
+    OutcomeView,
+    Resending,
+    State,
+    WebhookChange,
+    WebhookPage,
+    WebhookView,
+)
+from identity.webhooks.message import ROTATION_HOURS
+from identity.webhooks.sending import FAULT_HINTS, Fault
 from profiles.access import Scope
+from profiles.explaining import OTHERS_SHOWN_MAX, OUTCOMES, Outcome
 from profiles.fields import FIELDS, SPELLINGS, Dialect
 from profiles.http import BODY_SECONDS_MAX, QUERY_BYTES_MAX
+from profiles.idempotency import (
+    IDEMPOTENCY_HOURS_KEPT,
+    IDEMPOTENCY_KEY_CHARACTERS_MAX,
+    IDEMPOTENT_ANSWER_BYTES_MAX,
+)
+from profiles.past import LEDGER_ROWS_MAX, ROWS_EXPLAINED_MAX
 from profiles.patches import OPERATIONS, OPERATIONS_MAX, PATH_CHARACTERS_MAX
-from profiles.remarks import HINTS, Reason, Verdict
+from profiles.profile import Merge, Policy
+from profiles.remarks import HINTS, Decision, Reason, Verdict
 from profiles.routes import CUSTOMERS_PER_INPUT_MAX, LOOKUP_BYTES_MAX, LOOKUP_INPUTS_MAX, LookupResult
-from profiles.views import CustomerView, DecisionView, MergeView, Provenance, VisitorView
+from profiles.views import CustomerView, DecisionView, MergeView, Provenance, VisitorView, merge_view
 
 Json = dict[str, Any]
 
 STRUCTS: tuple[type, ...] = (
     EventResult, Validation, CustomerView, LookupResult, VisitorPage, MergePage, RefusalPage, ChannelPage, ChannelView,
     NewChannel, ChannelChange, KeyPage, KeyView, NewKey, CreatedKeyView, FootprintPage, FootprintSummary, WorkspaceView,
-    WorkspaceChange,
+    WorkspaceChange, SdkRelease,
+    ChangePage, WebhookPage, WebhookView, CreatedWebhookView, NewWebhook, WebhookChange, Resending, OutcomeView,
+    DeliveryPage, CustomerExplanation, VisitorExplanation, CustomerDiff, ArrivalExplanation,
 )  # fmt: skip
 """What answers and admins' bodies are made of; the structs within are found by themselves."""
 
@@ -76,9 +136,18 @@ VERDICTS: dict[Verdict, str] = {
     Verdict.IGNORED_EMPTY: "Nothing overwrites with nothing: null, empty and blank values are passed over.",
     Verdict.SKIPPED_INVALID: "The value cannot be held; the reason tells why. The rest of the record lives on.",
     Verdict.SKIPPED_OLDER: "A newer value is held.",
-    Verdict.KEPT_EXISTING: "A sign-up or a value given before sign-in met a held one, and may only fill gaps.",
+    Verdict.KEPT_EXISTING: "What is held stays: the value may only fill gaps, or the field is locked; see the reason.",
     Verdict.UNSET: "The value was removed by a patch.",
 }
+
+_CLOSED_LISTS: tuple[tuple[type[StrEnum], Mapping[Any, str]], ...] = (
+    (Verdict, VERDICTS),
+    (Reason, HINTS),
+    (Refusal, REFUSAL_HINTS),
+    (Outcome, OUTCOMES),
+    (StretchReason, STRETCH_REASONS),
+    (FactOutcome, FACT_OUTCOMES),
+)
 
 PROBLEMS: dict[str, tuple[int, str]] = {
     "not_a_json_object": (400, "The body must be one JSON object."),
@@ -88,21 +157,29 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "invalid_encoding": (400, "The compressed body is damaged, or not what its Content-Encoding says."),
     "invalid_lookup": (400, "Not one list of texts (customer ids may be whole numbers)."),
     "invalid_query": (400, "The query is not percent-encoded UTF-8."),
+    "invalid_condition": (400, "If-Match is * or ETags in quotes; the If-None-Match of a PATCH is *."),
+    "invalid_idempotency_key": (
+        400,
+        f"An Idempotency-Key has 1 to {IDEMPOTENCY_KEY_CHARACTERS_MAX} visible ASCII characters.",
+    ),
     "missing_customer_id": (400, "The query does not name the customer."),
     "missing_visitor_id": (400, "The query does not name the visitor."),
     "missing_subject": (400, "The query names neither a customer nor a visitor, or both."),
     "unknown_include": (400, "Something else than provenance was to be included."),
     "unknown_parameter": (400, "A query parameter is not one of those listed here."),
     "invalid_cursor": (400, "The cursor is not one that the page before gave."),
-    "invalid_limit": (400, f"The limit is a whole number from 1 to {LIMIT_MAX}."),
+    "invalid_limit": (400, f"The limit is a whole number from 1 to {LIMIT_MAX}, of changes to {CHANGES_MAX}."),
+    "invalid_as_of": (400, "Neither an RFC 3339 time with its offset nor milliseconds since 1970."),
     "invalid_from": (400, "Neither an RFC 3339 time with its offset nor milliseconds since 1970."),
+    "invalid_since": (400, "Neither an RFC 3339 time with its offset nor milliseconds since 1970."),
+    "invalid_status": (400, "The status is delivered or failed."),
     "invalid_to": (400, "Neither an RFC 3339 time with its offset nor milliseconds since 1970."),
     "invalid_customer_id": (400, "No customer can have this id."),
     "invalid_visitor_id": (400, "No visitor can have this id."),
     "invalid_channel_id": (400, "Not a UUID."),
     "invalid_type": (400, f"More than {TYPES_MAX} names of events, or one that none can have."),
     "invalid_event": (400, "Too long, or with control characters."),
-    "invalid_field": (400, "Too long, or with control characters."),
+    "invalid_field": (400, "Too long, with control characters, or no field's name where one field is asked about."),
     "invalid_verdict": (400, "Not one of the closed list; the message names it."),
     "invalid_reason": (400, "Not one of the closed list; the message names it."),
     "missing_key": (401, "No key came along."),
@@ -120,24 +197,45 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "visitor_not_found": (404, "No visitor with this id was ever seen."),
     "merge_not_found": (404, "No merge of this workspace has this id."),
     "channel_not_found": (404, "No channel of this workspace has this id."),
+    "webhook_not_found": (404, "No webhook of this workspace has this id."),
+    "change_not_found": (404, "No change of this workspace has this id, or none is left of it."),
     "key_not_found": (404, "No key of this workspace has this id."),
     "method_not_allowed": (405, "The address takes other methods."),
     "body_too_slow": (408, f"The body did not arrive within {BODY_SECONDS_MAX:.0f} s."),
     "channel_revoked": (409, "The channel was revoked, for good."),
+    "ledger_too_long": (409, f"The customer's ledger has more than {LEDGER_ROWS_MAX:,} rows, or too many to join."),
+    "log_too_long": (409, f"More than {FACTS_MAX:,} things were said of the visitor, or too many of several."),
     "too_many_channels": (409, f"A workspace may have {CHANNELS_MAX} channels in force."),
     "too_many_keys": (409, f"A workspace may have {KEYS_MAX} keys in force."),
+    "too_many_webhooks": (409, f"A workspace may have {WEBHOOKS_MAX} webhooks."),
+    "webhook_changed": (409, "Somebody else was changing the webhook: try again."),
     "last_admin_key": (409, "The last key with the scope admin cannot be revoked."),
+    "write_refused": (409, "The customer may not be written; the message names the refusal."),
+    "idempotency_in_progress": (409, "The first request with this Idempotency-Key is not answered yet."),
+    "idempotency_answer_too_large": (
+        409,
+        f"It was done before, and its answer not kept: over {IDEMPOTENT_ANSWER_BYTES_MAX // 1024} KiB.",
+    ),
+    "feed_restarted": (410, "The store was restored from a backup: read the feed again from its beginning."),
+    "customer_exists": (412, "If-None-Match: * was sent, and there is a customer of this id."),
+    "version_changed": (412, "The customer is not at the version that If-Match names."),
     "body_too_large": (413, "The body is over its limit."),
     "too_many_events": (413, f"One request may carry {EVENTS_MAX} events."),
     "too_many_messages": (413, f"One request may carry {MESSAGES_MAX} messages."),
     "too_many_inputs": (413, f"One lookup may have {LOOKUP_INPUTS_MAX} inputs."),
     "query_too_long": (414, f"The query may have {QUERY_BYTES_MAX} bytes."),
     "invalid_body": (422, "A member of the body is missing, unknown or of another type; the message tells where."),
+    "other_customer_id": (422, "The body has a customer_id, and it is not the one of the address."),
+    "idempotency_key_reused": (422, "This Idempotency-Key came with another request before."),
+    "invalid_url": (422, "No address that a webhook may have; the message tells more."),
+    "invalid_description": (422, f"A description is a text of up to {DESCRIPTION_CHARACTERS_MAX} characters."),
+    "invalid_resend": (422, "Say either since, a time, or after, a cursor."),
     "invalid_name": (422, f"A name is a text of 1 to {NAME_CHARACTERS_MAX} characters."),
     "invalid_origins": (422, "Not origins as browsers send them; the message tells more."),
     "invalid_on_sign_out": (422, "on_sign_out is forget or keep."),
     "invalid_signed_identity": (422, "signed_identity is off, observe or required."),
-    "invalid_identity_keys": (422, "Not public keys as the channel takes them; the message tells more."),
+    "invalid_unsigned_writes": (422, "unsigned_writes is overwrite or fill_empty."),
+    "invalid_identity_keys": (422, "Not keys as the channel takes them; the message tells more."),
     "invalid_footprint_days": (422, f"footprint_days is a whole number from 1 to {FOOTPRINT_DAYS_MAX}."),
     "invalid_blocked_customer_ids": (422, f"Not a list of at most {BLOCKED_IDS_MAX} ids that a customer could have."),
     "invalid_scopes": (422, "Not one or more of the scopes."),
@@ -148,10 +246,14 @@ PROBLEMS: dict[str, tuple[int, str]] = {
 }
 """Every code that a problem document can have."""
 
+_IDEMPOTENCY = (
+    "invalid_idempotency_key", "idempotency_in_progress", "idempotency_answer_too_large", "idempotency_key_reused",
+)  # fmt: skip
 _BODY = ("not_a_json_object", "body_cut_off", "body_too_slow", "body_too_large")
 _ALWAYS = ("method_not_allowed", "internal_error", "unavailable")
 _PUBLIC = ("missing_key", "unknown_key", "origin_not_allowed", *_BODY, *_ALWAYS)
 _SECRET = ("missing_key", "unknown_key", "missing_scope", *_ALWAYS)
+_PAST = ("invalid_query", "query_too_long", "invalid_as_of", "log_too_long")
 _QUERY = ("invalid_query", "query_too_long", "unknown_parameter", "invalid_limit", "invalid_cursor")
 _RANGE = (*_QUERY, "invalid_from", "invalid_to", "invalid_channel_id", "invalid_reason", "query_too_slow")
 _NAMED = ("invalid_body", "invalid_name")
@@ -161,9 +263,9 @@ _WRITE_KEY: list[Json] = [{"writeKey": []}, {}]
 _PREVIEW_KEY: list[Json] = [*_WRITE_KEY, {"secretKey": ["profiles:read"]}]
 
 _UUIDS = ("merge_id", "channel_id", "channel", "key_id", "refusal_id", "identification_id", "undone_by",
-          "record_id")  # fmt: skip
+          "record_id", "webhook_id")  # fmt: skip
 _TIMES = ("occurred_at", "received_at", "created_at", "updated_at", "revoked_at", "linked_at", "set_at", "since",
-          "first_seen", "last_seen")  # fmt: skip
+          "first_seen", "last_seen", "failing_since", "retry_at", "tried_at")  # fmt: skip
 _ID = "0197a3b0-5c00-7a1b-8c2d-0123456789ab"
 _CHANNEL = "6f1f7a52-7a3e-4c8e-9d62-0c6f3a3a4a11"
 _PUBLIC_KEY = "-----BEGIN PUBLIC KEY-----\n…\n-----END PUBLIC KEY-----\n"
@@ -185,7 +287,7 @@ def document() -> Json:
             ),
         },
         "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
-        "paths": _paths(),
+        "paths": _with_idempotency(_paths()),
         "components": {"securitySchemes": _SECURITY, "schemas": _schemas()},
     }
     whole: Json = msgspec.json.decode(msgspec.json.encode(described))
@@ -201,7 +303,9 @@ _TAGS = {
     "told that a message was refused; admins see it.",
     "Footprint": "For CRM systems, with a secret key of the scope profiles:read.",
     "Lookups": "For CRM systems, with a secret key of the scope profiles:read.",
+    "Writes": "For CRM systems, with a secret key of the scope profiles:write.",
     "Admin": "With a secret key of the scope admin; everything is within the key's own workspace.",
+    "Website": "The browser SDK, for pages of every origin, and the demo shop.",
     "Operations": "For whoever runs the service.",
 }
 
@@ -235,11 +339,35 @@ def _paths() -> Json:
         **_lookup_paths(),
         **_footprint_paths(),
         **_ledger_paths(),
+        **_explain_paths(),
         **_workspace_paths(),
         **_channel_paths(),
         **_key_paths(),
+        **_webhook_paths(),
+        **_website_paths(),
         **_operations(),
     }
+
+
+def _with_idempotency(paths: Json) -> Json:
+    """Return the paths with the header that every write with a secret key takes, and the problems that it brings."""
+    text = (
+        "Makes a retry safe: the request is done once, and its answer given again, with Idempotent-Replayed: true, for "
+        f"{IDEMPOTENCY_HOURS_KEPT} hours. 1 to {IDEMPOTENCY_KEY_CHARACTERS_MAX} visible ASCII characters, new for "
+        "every request. Answers 429 and 5xx are not kept."
+    )
+    header = _parameter("Idempotency-Key", "header", text, maxLength=IDEMPOTENCY_KEY_CHARACTERS_MAX)
+    problems = {code: PROBLEMS[code][0] for code in (*_IDEMPOTENCY, "body_cut_off", "body_too_slow", "body_too_large")}
+    for path, item in paths.items():
+        for method in {"post", "patch", "delete"} & item.keys() if path not in READING_PATHS else ():
+            told = item[method]
+            if any("secretKey" in choice for choice in told["security"]):
+                told["parameters"] = [*told.get("parameters", []), header]
+                for code, status in problems.items():
+                    answer = told["responses"].setdefault(str(status), _problem(status, []))
+                    if f"{code}: " not in answer["description"]:
+                        answer["description"] = f"{answer['description']} {code}: {PROBLEMS[code][1]}".strip()
+    return paths
 
 
 def _event_paths() -> Json:
@@ -525,6 +653,48 @@ def _segment_schemas() -> Json:
     }
 
 
+def _customer_change() -> Callable[..., Json]:
+    """Return what describes a PATCH of a customer: by name and summary, the place of the id, and its own problems."""
+    at = 1_780_302_600_000
+    decisions = (
+        Decision("display_name", Verdict.OVERWROTE, None, "Ana", "Ana Lin"),
+        Decision("birth", Verdict.UNSET, None, "1995-01-31"),
+    )
+    merge = Merge(
+        merge_id=_ID, customer_id="42", version=3, source=CRM_SOURCE, event=CRM_PATCH, occurred_at=at, received_at=at,
+        policy=Policy.OVERWRITE, decisions=decisions, actor="key:CRM",
+    )  # fmt: skip
+    match = _parameter(
+        "If-Match", "header", "The ETag of a lookup, or a version in quotes: changed only if still at that version."
+    )
+    none_match = _parameter("If-None-Match", "header", "Makes the customer, if there is none.", enum=["*"])
+    text = (
+        "Fields by the names that they are held by, or by clIdentity's. What is left out stays; null takes a value "
+        "away; all else that is empty is ignored; a bad value is skipped and the rest taken. Locks do not hold against "
+        "it. The answer tells what became of each field; its merge_id is null where nothing was to be changed."
+    )
+
+    def describe(name: str, summary: str, place: str, *problems: str) -> Json:
+        return _operation(
+            "Writes",
+            name,
+            summary,
+            text,
+            security=[{"secretKey": [str(Scope.PROFILES_WRITE)]}],
+            parameters=[_customer_id(place), match, none_match],
+            body=(
+                "CustomerChange", {"display_name": "Ana Lin", "birth": None}, f"At most {PATCH_BYTES_MAX // 1024} KiB.",
+            ),
+            answer=("CustomerChanged", "The merge", merge_view(merge)),
+            problems=(
+                *_SECRET, *_BODY, "customer_not_found", "invalid_condition", "write_refused", "customer_exists",
+                "version_changed", "other_customer_id", *problems,
+            ),
+        )  # fmt: skip
+
+    return describe
+
+
 def _lookup_paths() -> Json:
     customer = CustomerView(
         customer_id="42",
@@ -549,6 +719,7 @@ def _lookup_paths() -> Json:
         decisions=[],
     )
     include = _parameter("include", "query", "Add, per field, which merge set it and when.", enum=["provenance"])
+    as_of = _parameter("as_of", "query", "What was held at this instant: RFC 3339 or epoch milliseconds.")
     known = {
         "name": "If-None-Match", "in": "header", "description": "The ETag of an answer at hand.",
         "schema": {"type": "string"},
@@ -558,7 +729,8 @@ def _lookup_paths() -> Json:
         "answer": ("CustomerView", "The customer", customer),
         "not_modified": True,
     }
-    problems = (*_SECRET, "customer_not_found", "unknown_include", "invalid_query", "query_too_long")
+    problems = (*_SECRET, "customer_not_found", "unknown_include", *_PAST, "ledger_too_long")
+    change = _customer_change()
     return {
         "/api/v1/customers/{customer_id}": {
             "get": _operation(
@@ -566,10 +738,11 @@ def _lookup_paths() -> Json:
                 "findCustomer",
                 "A customer",
                 "What is held: fields by name, and the visitors that were ever linked, the current ones first.",
-                parameters=[_customer_id("path"), include, known],
+                parameters=[_customer_id("path"), include, as_of, known],
                 problems=(*problems, "not_found"),
                 **by_id,
-            )
+            ),
+            "patch": change("changeCustomer", "Change a customer", "path", "not_found"),
         },
         "/api/v1/customers": {
             "get": _operation(
@@ -577,10 +750,18 @@ def _lookup_paths() -> Json:
                 "findCustomerByQuery",
                 "A customer whose id does not fit a path",
                 "The same, for ids such as “..”, and behind proxies that decode %2F.",
-                parameters=[_customer_id("query"), include, known],
+                parameters=[_customer_id("query"), include, as_of, known],
                 problems=(*problems, "missing_customer_id"),
                 **by_id,
-            )
+            ),
+            "patch": change(
+                "changeCustomerByQuery",
+                "Change a customer whose id does not fit a path",
+                "query",
+                "missing_customer_id",
+                "invalid_query",
+                "query_too_long",
+            ),
         },
         "/api/v1/customers/lookup": {
             "post": _operation(
@@ -612,13 +793,13 @@ def _lookup_paths() -> Json:
                     "Whose it is now, and everything that was said of it, the last arrival first, at most "
                     f"{IDENTIFICATIONS_MAX}.",
                     security=[{"secretKey": [str(Scope.PROFILES_READ)]}],
-                    parameters=[_visitor_id(place)],
+                    parameters=[_visitor_id(place), as_of],
                     answer=(
                         "VisitorPage",
                         "The visitor",
                         VisitorPage("visitor-1", "42", _MORNING, [identification]),
                     ),
-                    problems=(*_SECRET, "visitor_not_found", *more),
+                    problems=(*_SECRET, "visitor_not_found", *_PAST, *more),
                 )
             }
             for path, name, summary, place, more in (
@@ -628,7 +809,7 @@ def _lookup_paths() -> Json:
                     "findVisitorByQuery",
                     "A visitor whose id does not fit a path",
                     "query",
-                    ("missing_visitor_id", "invalid_query", "query_too_long"),
+                    ("missing_visitor_id",),
                 ),
             )
         },
@@ -834,6 +1015,131 @@ def _ledger_paths() -> Json:
     }  # fmt: skip
 
 
+def _explain_paths() -> Json:
+    offer = OfferView(
+        value="Ana Lin",
+        raw=None,
+        merge_id=_ID,
+        event="clIdentity",
+        source="channel",
+        channel_id=_CHANNEL,
+        visitor_id="visitor-1",
+        occurred_at=_MORNING,
+        received_at=_MORNING,
+        outcome=Outcome.HELD,
+        reason=None,
+        hint=OUTCOMES[Outcome.HELD],
+        by=None,
+    )
+    lost = msgspec.structs.replace(
+        offer, value="Ana", outcome=Outcome.OVERWRITTEN, hint=OUTCOMES[Outcome.OVERWRITTEN], by=_ID
+    )
+    lock = FieldLock(_ID, "key:Admin", "checked by phone", _MORNING)
+    stretch = StretchExplanation(
+        since=None,
+        until=None,
+        customer_id="42",
+        contested=False,
+        reason=StretchReason.BEFORE_FIRST,
+        hint=STRETCH_REASONS[StretchReason.BEFORE_FIRST],
+        identification_id=None,
+        settled_by=_ID,
+        between=[],
+        taken_back=[],
+    )
+    changed = ChangedBy(
+        _ID, "clIdentity", "channel", None, None, _CHANNEL, "visitor-1", _MORNING, _MORNING, "Ana", "Ana Lin"
+    )
+    key = CheckView(
+        CheckName.KEY, ok=False, code="unknown_key", sentence=PROBLEMS["unknown_key"][1], details=CheckDetails()
+    )
+    query = ("invalid_query", "query_too_long", "unknown_parameter", "not_found")
+    return {
+        "/api/v1/admin/customers/{customer_id}/explain": {
+            "get": _admin(
+                "explainCustomer",
+                "Why a customer's fields hold what they hold",
+                "Per field the value that is held, and every other one that was seen, with what became of it: at most "
+                f"{OTHERS_SHOWN_MAX}, the newest. Where nothing was ever taken back, the newest {ROWS_EXPLAINED_MAX:,} "
+                "rows of the ledger are looked at; of one field alone, all.",
+                parameters=[
+                    _customer_id("path"),
+                    _parameter("field", "query", "Only this field, by the name it is held by."),
+                ],
+                answer=(
+                    "CustomerExplanation",
+                    "The explanation",
+                    CustomerExplanation(
+                        customer_id="42",
+                        version=2,
+                        gone=False,
+                        joined_into=None,
+                        fields=[FieldExplanation("display_name", offer, lock, [lost], more=False)],
+                        complete=True,
+                    ),
+                ),
+                problems=(*query, "customer_not_found", "invalid_field", "ledger_too_long"),
+            )
+        },
+        "/api/v1/admin/customers/{customer_id}/diff": {
+            "get": _admin(
+                "compareCustomer",
+                "What changed between two instants",
+                "Fields and links that differ, and what changed the fields in between. Without from, all is new.",
+                parameters=[
+                    _customer_id("path"),
+                    _parameter("from", "query", "The first instant: RFC 3339 or epoch milliseconds."),
+                    _parameter("to", "query", "The second; default: now."),
+                ],
+                answer=(
+                    "CustomerDiff",
+                    "What differs",
+                    CustomerDiff(
+                        customer_id="42",
+                        version_before=1,
+                        version_after=2,
+                        fields=[FieldDiff("display_name", "Ana", "Ana Lin", [changed], more=False)],
+                        links=[LinkDiff("visitor-1", None, VisitorView("visitor-1", _MORNING, current=True))],
+                        complete=True,
+                    ),
+                ),
+                problems=(
+                    *query, "customer_not_found", "invalid_from", "invalid_to", "ledger_too_long", "log_too_long",
+                ),
+            )
+        },
+        "/api/v1/admin/visitors/{visitor_id}/explain": {
+            "get": _admin(
+                "explainVisitor",
+                "Why a visitor is whose it is",
+                "Its time, stretch by stretch, and everything that was said of it, with what became of that: at most "
+                f"{STRETCHES_SHOWN_MAX} of each, the newest; and the last refused events that named it.",
+                parameters=[_visitor_id("path")],
+                answer=(
+                    "VisitorExplanation",
+                    "The explanation",
+                    VisitorExplanation("visitor-1", "42", _MORNING, [stretch], [], more=False, refusals=[]),
+                ),
+                problems=(*query, "visitor_not_found", "log_too_long", "query_too_slow"),
+            )
+        },
+        "/api/v1/admin/explain": {
+            "post": _admin(
+                "explainRequest",
+                "Why a request did not arrive",
+                "What the service would say of it, check by check. Nothing is written.",
+                body=(
+                    "RequestAsked",
+                    {"write_key": "wk_…", "origin": "https://shop.example", "body": {"customer_id": "42"}},
+                    f"At most {EXPLAIN_BYTES_MAX // 1024} KiB.",
+                ),
+                answer=("ArrivalExplanation", "The checks, in order", ArrivalExplanation(arrives=False, checks=[key])),
+                problems=(*_BODY, "invalid_body", "query_too_slow"),
+            )
+        },
+    }  # fmt: skip
+
+
 def _workspace_paths() -> Json:
     workspace = WorkspaceView(slug="main", spread=1, footprint_days=395, blocked_customer_ids=None, created_at=_MORNING)
     return {
@@ -867,13 +1173,17 @@ def _channel_paths() -> Json:
         origins=["https://shop.example"],
         on_sign_out="forget",
         signed_identity="required",
-        identity_keys=[IdentityKey(key_id_of(_CHANNEL), Algorithm.ES256, _PUBLIC_KEY)],
+        unsigned_writes="overwrite",
+        identity_keys=[
+            IdentityKeyView(key_id_of(_CHANNEL), Algorithm.ES256, public_key=_PUBLIC_KEY),
+            IdentityKeyView("site-2027", Algorithm.HS256, hint="9xQ4"),
+        ],
         created_at=_MORNING,
         revoked_at=None,
     )
     one = ("ChannelView", "The channel", channel)
     values = (*_BODY, *_NAMED, "invalid_origins")
-    signed = ("invalid_signed_identity", "invalid_identity_keys")
+    signed = ("invalid_signed_identity", "invalid_unsigned_writes", "invalid_identity_keys")
     return {
         "/api/v1/admin/channels": {
             "get": _admin(
@@ -908,8 +1218,11 @@ def _channel_paths() -> Json:
                 "changeChannel",
                 "Change a channel",
                 "What is left out stays. The change counts at once, in every worker. An identity key is "
-                '{"kid", "public_key"} with the PEM of a public P-256 key, or a JWK with its kid; a kid that is a UUID '
-                "stands for the id of an API key of Croct's.",
+                '{"kid", "public_key"} with the PEM of a public P-256 key (ES256), {"kid", "secret"} with '
+                f"{SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} ASCII characters, none of them blank (HS256), or a JWK with "
+                "its kid. A public key's kid that is a UUID stands for the id of an API key of Croct's. All keys are "
+                "replaced; one that the channel has is kept by its kid alone. A secret is never shown again: hint is "
+                "its end.",
                 parameters=[_uuid("channel_id")],
                 body=("ChannelChange", {"website_tracking": False}, "At least what is to be changed."),
                 answer=one,
@@ -963,6 +1276,164 @@ def _key_paths() -> Json:
             )
         },
     }
+
+
+def _website_paths() -> Json:
+    def get(name: str, summary: str, text: str, answers: Json, *problems: str, **parts: Json | list[Json]) -> Json:
+        operation = {"tags": ["Website"], "operationId": name, "summary": summary, "description": text, "security": []}
+        return {"get": {**operation, **parts, "responses": {**answers, **_problems((*problems, "internal_error"))}}}
+
+    script = {"200": _answer("The script", "text/javascript", {"type": "string"})}
+    known = {"304": {"description": "Not modified since the answer with this ETag."}}
+    page = {"200": _answer("The page", "text/html", {"type": "string"})}
+    text = "Only with the embedded servers or IDENTITY_DEMO=on, and only to this machine itself; elsewhere 404."
+    return {
+        SCRIPT_PATH: get("sdk", "The browser SDK", "The present one; kept for five minutes.", {**script, **known}),
+        f"{SDK_PATH}/{{name}}": get(
+            "pinnedSdk", "A browser SDK that stays as it is",
+            f"Named by its content, as {RELEASE_PATH} tells; kept for good.",
+            {**script, **known}, "not_found",
+            parameters=[_parameter("name", "path", "The first 16 digits of its SHA-256, with .js behind them.")],
+        ),
+        TYPES_PATH: get(
+            "sdkTypes", "The types of the browser SDK", "For TypeScript.",
+            {"200": _answer("The declarations", "text/plain", {"type": "string"})},
+        ),
+        RELEASE_PATH: get(
+            "sdkRelease", "Where the browser SDK is, and its integrity", "For the script tag of a page.",
+            {"200": _json_answer("The present release", "SdkRelease", release())},
+        ),
+        "/demo": get("demo", "The demo shop", text, page, "not_found"),
+        "/demo/{name}": get(
+            "demoPart", "A part of the demo shop", text, page, "not_found",
+            parameters=[_parameter("name", "path", "A file, or told: what is held of the sample customers of ?run=.")],
+        ),
+    }  # fmt: skip
+
+
+def _webhook_paths() -> Json:
+    change = Change(
+        cursor="xDg5sQAAAAAAAAP6AZejsFwAehuMLQEjRWeJqw", merge_id=_ID, customer_id="42", customer_hash=None,
+        types=[ChangeType.CREATED, ChangeType.LINKED], version=1, visitor_id="visitor-1", occurred_at=_MORNING,
+        received_at=_MORNING, event="clIdentity", source="channel", fields=["display_name"],
+    )  # fmt: skip
+    webhook = WebhookView(
+        webhook_id=_CHANNEL, url="https://crm.example/hooks", description="CRM", types=[], state=State.FAILING,
+        cursor=change.cursor, failing_since=_MORNING, attempts=3, retry_at=_MORNING, answer=500, fault=Fault.ANSWERED,
+        hint=FAULT_HINTS[Fault.ANSWERED], created_at=_MORNING, updated_at=_MORNING,
+    )  # fmt: skip
+    created = CreatedWebhookView(**msgspec.structs.asdict(webhook), secret="whsec_…")  # noqa: S106 - an example
+    outcome = OutcomeView(DeliveryStatus.DELIVERED, 204, None, None, 31)
+    delivery = DeliveryView(_ID, DeliveryStatus.DELIVERED, 1, 204, None, None, 31, _MORNING)
+    one = ("WebhookView", "The webhook", webhook)
+    with_secret = ("CreatedWebhookView", "The webhook with its secret", created)
+    named = [_uuid("webhook_id")]
+    signed = (
+        "Messages are signed as Standard Webhooks says (webhook-id, webhook-timestamp, webhook-signature); any status "
+        "from 200 to 299 takes one, 410 ends them all. A message may come twice, with the same webhook-id."
+    )
+    feed: list[Json] = [
+        _parameter("after", "query", "next_cursor of the page before; left out: from the beginning."),
+        {
+            **_parameter("limit", "query", "Rows of the ledger looked through."),
+            "schema": {"type": "integer", "minimum": 1, "maximum": CHANGES_MAX, "default": CHANGES_DEFAULT},
+        },
+    ]
+    return {
+        "/api/v1/changes": {
+            "get": _operation(
+                "Lookups",
+                "listChanges",
+                "What changed",
+                "Every change of a customer, oldest first, in an order that nothing comes into later; at least once. "
+                "Names of fields, no values. Keep next_cursor, and ask again from there.",
+                security=[{"secretKey": [str(Scope.PROFILES_READ)]}],
+                parameters=feed,
+                answer=("ChangePage", "One page", ChangePage([change], change.cursor, has_more=False)),
+                problems=(*_SECRET, *_QUERY, "feed_restarted"),
+            )
+        },
+        "/api/v1/admin/webhooks": {
+            "get": _admin(
+                "listWebhooks", "Webhooks", "All of them, newest first, and how they are doing.",
+                answer=("WebhookPage", "All", WebhookPage([webhook], None)), problems=(),
+            ),
+            "post": _admin(
+                "createWebhook", "Make a webhook", f"The answer shows its secret, this once. {signed}",
+                body=("NewWebhook", {"url": "https://crm.example/hooks"}, "types empty: all of them."),
+                answer=with_secret,
+                problems=(
+                    *_BODY, "invalid_body", "invalid_url", "invalid_description", "too_many_webhooks", "feed_restarted",
+                ),
+            ),
+        },
+        "/api/v1/admin/webhooks/{webhook_id}": {
+            "get": _admin(
+                "findWebhook", "One webhook", "How it is doing.", parameters=named, answer=one,
+                problems=("webhook_not_found",),
+            ),
+            "patch": _admin(
+                "changeWebhook", "Change a webhook",
+                "What is left out stays. active false pauses it, and nothing is lost; true goes on, at once.",
+                parameters=named, body=("WebhookChange", {"active": True}, "At least what is to be changed."),
+                answer=one,
+                problems=(
+                    *_BODY, "invalid_body", "invalid_url", "invalid_description", "webhook_not_found",
+                    "webhook_changed",
+                ),
+            ),
+            "delete": _admin(
+                "deleteWebhook", "Delete a webhook", "With what is known of its deliveries.", parameters=named,
+                answer=one, problems=("webhook_not_found",),
+            ),
+        },
+        "/api/v1/admin/webhooks/{webhook_id}/rotate": {
+            "post": _admin(
+                "rotateWebhookSecret", "Give a webhook a new secret",
+                f"The answer shows it, this once. The one before signs beside it for {ROTATION_HOURS} hours.",
+                parameters=named, answer=with_secret, problems=("webhook_not_found", "webhook_changed"),
+            )
+        },
+        "/api/v1/admin/webhooks/{webhook_id}/test": {
+            "post": _admin(
+                "testWebhook", "Try a webhook", "Sends a message of the type test now, and tells what became of it.",
+                parameters=named, answer=("OutcomeView", "What became of it", outcome),
+                problems=("webhook_not_found",),
+            )
+        },
+        "/api/v1/admin/webhooks/{webhook_id}/resend": {
+            "post": _admin(
+                "resendSince", "Let a webhook go on from another place",
+                "Back or ahead: with what arrived at since or later, or behind the cursor after. Ids stay as they "
+                "were.",
+                parameters=named, body=("Resending", {"since": _MORNING}, "One of the two."), answer=one,
+                problems=(
+                    *_BODY, "invalid_body", "invalid_resend", "invalid_since", "invalid_cursor", "webhook_not_found",
+                    "webhook_changed", "feed_restarted",
+                ),
+            )
+        },
+        "/api/v1/admin/webhooks/{webhook_id}/deliveries": {
+            "get": _admin(
+                "listDeliveries", "What became of changes",
+                f"Newest first, for {DELIVERY_DAYS_KEPT} days. Times are those of the changes' arrival.",
+                parameters=[*named, _delivery_status(), *(_filter(name, Reason) for name in DELIVERY_FILTERS[1:])],
+                answer=("DeliveryPage", "One page", DeliveryPage([delivery], None)), paged=True,
+                problems=(*_QUERY, "invalid_from", "invalid_to", "invalid_status", "webhook_not_found"),
+            )
+        },
+        "/api/v1/admin/webhooks/{webhook_id}/deliveries/{merge_id}/resend": {
+            "post": _admin(
+                "resendChange", "Send one change again", "Now, whatever the webhook's state and types.",
+                parameters=[*named, _uuid("merge_id")], answer=("OutcomeView", "What became of it", outcome),
+                problems=("webhook_not_found", "change_not_found"),
+            )
+        },
+    }  # fmt: skip
+
+
+def _delivery_status() -> Json:
+    return {**_parameter("status", "query", "Only these."), "schema": _ref("DeliveryStatus")}
 
 
 def _operations() -> Json:
@@ -1154,6 +1625,7 @@ def _schemas() -> Json:
     schemas["EventResult"]["properties"]["status"] = {"enum": ["accepted", "rejected"], "type": "string"}
     schemas["ChannelView"]["properties"]["on_sign_out"] = _ref("OnSignOut")
     schemas["ChannelView"]["properties"]["signed_identity"] = _ref("SignedIdentity")
+    schemas["ChannelView"]["properties"]["unsigned_writes"] = _ref("UnsignedWrites")
     schemas["ChannelChange"]["properties"]["identity_keys"] |= {"maxItems": IDENTITY_KEYS_MAX}
     for name in ("KeyView", "CreatedKeyView"):
         schemas[name]["properties"]["scopes"] = {"type": "array", "items": _ref("Scope")}
@@ -1162,12 +1634,21 @@ def _schemas() -> Json:
     for name in ("NewChannel", "ChannelChange"):
         schemas[name]["properties"]["origins"] |= {"maxItems": ORIGINS_MAX}
     schemas["NewKey"]["properties"]["scopes"] |= {"minItems": 1}
-    for kind, hints in ((Verdict, VERDICTS), (Reason, HINTS), (Refusal, REFUSAL_HINTS)):
+    schemas["CheckView"]["properties"]["code"]["description"] = (
+        "The code of a problem, a refusal, a remark or a token's fault; or "
+        f"{'; '.join(f'{code}: {sentence}' for code, sentence in CHECK_CODES.items())}"
+    )
+    for kind, hints in _CLOSED_LISTS:
         schemas[kind.__name__] |= {
             "type": "string",
             "enum": [str(value) for value in kind],
             "description": "\n".join(f"{value}: {hint}" for value, hint in hints.items()),
         }
+    schemas["CustomerChanged"] = copy.deepcopy(schemas["MergeView"])
+    schemas["CustomerChanged"]["description"] = "The merge of a CRM's change."
+    schemas["CustomerChanged"]["properties"]["merge_id"] = {
+        "anyOf": [{"type": "string", "format": "uuid"}, {"type": "null"}]
+    }
     schemas |= _sent_schemas() | _segment_schemas() | _small_schemas()
     return dict(sorted(schemas.items()))
 
@@ -1231,7 +1712,26 @@ def _sent_schemas() -> Json:
         },
     }
     operations = {"type": "array", "minItems": 1, "maxItems": OPERATIONS_MAX, "items": operation}
+    held: Json = {name: {"description": f"{limit}."} for name, limit in fields.items() if "." not in name}
+    postal = {
+        name.removeprefix("postal_address."): {"description": f"{limit}."}
+        for name, limit in fields.items()
+        if name.startswith("postal_address.")
+    }
+    held["postal_address"] = {"type": ["object", "null"], "properties": postal}
+    held["custom"] = {"type": ["object", "null"], "description": f"custom.<name>: {fields['custom.<name>']}."}
     return {
+        "CustomerChange": {
+            "type": "object",
+            "description": "Members of postal_address and custom may also stand beside the others, with a dot: "
+            "postal_address.city, custom.points. Null takes away what is held.",
+            "properties": {
+                **held,
+                "fields": {"type": "object", "description": "The same fields, as a lookup answers them."},
+                "customer_id": customer,
+                "occurred_at": envelope["occurred_at"],
+            },
+        },
         "Push": {
             "type": "object",
             "description": "The fields stand beside the ids, under either spelling, or in params: the dataLayer entry "
@@ -1297,6 +1797,17 @@ def _sent_schemas() -> Json:
                 "context": {"type": "object", "description": "tabId tells events of two tabs apart."},
                 "originalTime": {"$ref": "#/components/schemas/Time", "description": "When it happened."},
                 "departureTime": {"$ref": "#/components/schemas/Time", "description": "When this attempt was made."},
+            },
+        },
+        "RequestAsked": {
+            "type": "object",
+            "description": "What is known of a request: the channel by its write key or its id, the page's origin, and "
+            "what was pushed.",
+            "properties": {
+                "write_key": _text("The channel's write key; default: the one in the body."),
+                "channel_id": _text("The channel's id, instead."),
+                "origin": _text("The page's origin, as the browser sent it."),
+                "body": {"description": "What was pushed, as it is or as text: to authenticate, or to events."},
             },
         },
         "Lookup": {

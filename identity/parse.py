@@ -9,6 +9,7 @@ import msgspec
 from identity.events.behaviour import Behaviour
 from identity.events.catalogue import CATALOGUE, read_behaviour
 from identity.events.identity import (
+    CrmPatch,
     Event,
     Identify,
     ProfileChange,
@@ -22,7 +23,7 @@ from identity.refusals import Refusal
 from identity.tolerant import Members, read_array, read_object, read_value
 from identity.visitors import BLOCKED_IDS, read_customer_id, read_event_id, read_visitor_id
 from profiles.clock import event_time, read_time
-from profiles.fields import RULES_VERSION, SPELLINGS, Dialect
+from profiles.fields import RULES_VERSION, SPELLINGS, Dialect, read_record
 from profiles.patches import OPERATIONS_MAX, PatchOperation, read_operation
 from profiles.remarks import Kind, Reading, Reason, cut, storable
 
@@ -34,6 +35,7 @@ FIELD_NAME_CHARACTERS_MAX = 64
 EVENT_NAME_CHARACTERS_MAX = 64
 
 CLIDENTITY = "clIdentity"
+CRM_PATCH = "customerPatched"
 IDENTIFY_NAMES = tuple(dict.fromkeys((*SPELLINGS[Dialect.AUTHENTICATE], *SPELLINGS[Dialect.CLIDENTITY])))
 """The parameters that an identify may carry, under either spelling."""
 
@@ -105,6 +107,43 @@ def to_identify(push: Push, sender: Sender, received_at: int, *, name: str = CLI
         params=params,
         digest=push.digest,
     )
+
+
+def to_crm_patch(
+    members: Members,
+    sender: Sender,
+    customer: str | Refusal,
+    received_at: int,
+    *,
+    versions: frozenset[int] | None = None,
+    creates: bool = False,
+) -> CrmPatch:
+    """Return the change that a CRM's body means: its fields stand beside ``occurred_at``, or in ``fields``, as in the
+    answer to a lookup. The customer is known already, so that a ``customer_id`` is passed over."""
+    record = {name: read_value(raw) for name, raw in members.items() if name not in _BESIDE_FIELDS}
+    fields = _value(members, "fields")
+    if isinstance(fields, dict):
+        record |= {storable(name): value for name, value in fields.items()}
+    elif "fields" in members:
+        record["fields"] = fields  # no field has that name, and the answer will say so
+    told = _value(members, "occurred_at")
+    occurred_at = read_time(told) if told is not None else None
+    return CrmPatch(
+        sender=sender,
+        name=CRM_PATCH,
+        visitor_id=None,
+        customer=customer,
+        occurred_at=event_time(occurred_at, None, received_at),
+        received_at=received_at,
+        notes=time_notes(occurred_at, told),
+        fields=field_names(record),
+        readings=read_record(record),
+        versions=versions,
+        creates=creates,
+    )
+
+
+_BESIDE_FIELDS = frozenset({"customer_id", "occurred_at", "fields"})
 
 
 def read_events(
@@ -246,9 +285,14 @@ def envelope_notes(visitor_id: str | None, sent: object, occurred_at: int | None
             if blank
             else Reading("visitor_id", Kind.FAULT, reason=Reason.MISSING_VISITOR_ID, raw=cut(sent))
         )
-    if occurred_at is None and told is not None:
-        notes.append(Reading("occurred_at", Kind.FAULT, reason=Reason.NOT_A_TIME, raw=cut(told)))
-    return tuple(notes)
+    return (*notes, *time_notes(occurred_at, told))
+
+
+def time_notes(occurred_at: int | None, told: object) -> tuple[Reading, ...]:
+    """Return the remark on a time that is none."""
+    if occurred_at is not None or told is None:
+        return ()
+    return (Reading("occurred_at", Kind.FAULT, reason=Reason.NOT_A_TIME, raw=cut(told)),)
 
 
 def _value(members: Members, name: str) -> object:

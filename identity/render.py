@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from identity.admin.ledger import MergePage, RefusalPage
+from identity.admin.ledger import MergePage, RefusalPage, RefusalView
 from identity.administration import ChannelView, KeyView, WorkspaceView
 from identity.refusals import REFUSAL_HINTS
 from identity.verify import EXPLANATIONS, Difference, Found, Report, summary
@@ -63,7 +63,8 @@ def _width(text: str) -> int:
     )
 
 
-def _value(value: JsonValue) -> str:
+def shown(value: JsonValue) -> str:
+    """Return a value of a field as JSON, safe to print."""
     return NOTHING if value is None else safe(msgspec.json.encode(value).decode())
 
 
@@ -76,7 +77,7 @@ def customer(view: CustomerView) -> str:
     ]
     provenance = view.provenance or {}
     fields = [
-        (name, _value(value), *((by.set_at, by.event, by.merge_id) if (by := provenance.get(name)) else (None,) * 3))
+        (name, shown(value), *((by.set_at, by.event, by.merge_id) if (by := provenance.get(name)) else (None,) * 3))
         for name, value in view.fields.items()
     ]
     lines.append(table(("FIELD", "VALUE", "SET AT", "BY EVENT", "IN MERGE"), fields) if fields else "No field is held.")
@@ -138,7 +139,7 @@ def merge(view: MergeView) -> str:
 
 def _decision(decision: DecisionView) -> tuple[object, ...]:
     raw = None if decision.raw is None else decision.raw
-    return (decision.field, decision.verdict, decision.reason, _value(decision.old), _value(decision.new), raw)
+    return (decision.field, decision.verdict, decision.reason, shown(decision.old), shown(decision.new), raw)
 
 
 def refusals(page: RefusalPage) -> str:
@@ -147,12 +148,17 @@ def refusals(page: RefusalPage) -> str:
         return "No event was ever refused."
     counts = [(reason, count, REFUSAL_HINTS[reason]) for reason, count in page.counts.items()]
     parts = [table(("REASON", "EVENTS", "WHAT TO DO"), counts)]
-    head = ("RECEIVED AT", "REASON", "EVENT", "CUSTOMER", "VISITOR", "CHANNEL", "FIELDS")
-    rows = [(r.received_at, r.reason, r.event, r.customer_id, r.visitor_id, r.channel_id, r.fields) for r in page.items]
-    parts.append(table(head, rows) if rows else "No event is like that.")
+    parts.append(refusal_rows(page.items) if page.items else "No event is like that.")
     if page.next_cursor is not None:
         parts.append(f"More: --cursor {page.next_cursor}")
     return "\n\n".join(parts)
+
+
+def refusal_rows(refused: Sequence[RefusalView]) -> str:
+    """Return refused events, one a line."""
+    head = ("RECEIVED AT", "REASON", "EVENT", "CUSTOMER", "VISITOR", "CHANNEL", "FIELDS")
+    rows = [(r.received_at, r.reason, r.event, r.customer_id, r.visitor_id, r.channel_id, r.fields) for r in refused]
+    return table(head, rows)
 
 
 def workspaces(views: Sequence[WorkspaceView]) -> str:
@@ -168,7 +174,18 @@ def _blocked(view: WorkspaceView) -> object:
 
 def channels(views: Sequence[ChannelView]) -> str:
     """Return channels, one a line."""
-    head = ("CHANNEL", "NAME", "WRITE KEY", "TRACKING", "ON SIGN-OUT", "SIGNED", "ORIGINS", "CREATED AT", "REVOKED AT")
+    head = (
+        "CHANNEL",
+        "NAME",
+        "WRITE KEY",
+        "TRACKING",
+        "ON SIGN-OUT",
+        "SIGNED",
+        "UNSIGNED WRITES",
+        "ORIGINS",
+        "CREATED AT",
+        "REVOKED AT",
+    )
     rows = [
         (
             v.channel_id,
@@ -177,6 +194,7 @@ def channels(views: Sequence[ChannelView]) -> str:
             v.website_tracking,
             v.on_sign_out,
             _signed(v),
+            v.unsigned_writes,
             v.origins,
             v.created_at,
             v.revoked_at,

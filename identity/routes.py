@@ -29,9 +29,14 @@ from profiles.cache import Cache
 from profiles.database import Unavailable
 from profiles.http import Problem, Request, Response, json_response, log_fault
 from profiles.profile import Policy
+from profiles.routes import LOOKUP_PATH
 from profiles.views import DecisionView, decision_view, read_bearer
 
 OK = b'{"status":"ok"}'
+READING_PATHS = frozenset(
+    {LOOKUP_PATH, "/api/v1/validate/authenticate", "/api/v1/validate/events", "/api/v1/admin/explain"}
+)
+"""Posted to by holders of secret keys, and nothing is changed by it."""
 SNAPSHOTS_MAX = 3
 """Times a request is looked at anew because channels or keys changed meanwhile."""
 _OK = Response(200, OK)
@@ -139,8 +144,11 @@ class EventRoutes:
             raise Unavailable("channels and keys change too fast")
         channel = self._gate.admit(channel, request)
         # An event id must be remembered even where nothing changes, or a retry of it would win over a later push; and
-        # what is not proven must be listed or counted, even where it would change nothing.
-        is_proof_wanted = channel.sender.signed_identity is not SignedIdentity.OFF
+        # what is not proven must be listed or counted, even where it would change nothing, and so must a token that
+        # vouches for someone else.
+        is_proof_wanted = channel.sender.signed_identity is not SignedIdentity.OFF or (
+            channel.sender.looks_at_tokens and "identity_token" in members
+        )
         if known and not is_proof_wanted and "event_id" not in members:
             return _OK
         if push is None:

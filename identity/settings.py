@@ -30,10 +30,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workers: int = 1
     migrate_at_start: bool = True
     database_prepared: bool = True
+    webhook_allow_private: bool = False
     bootstrap_channel_id: str | None = None
     bootstrap_write_key: str | None = None
     bootstrap_admin_key: str | None = None
     metrics_dir: str | None = None
+    demo: bool = False
 
 
 NAMES: dict[str, str] = {
@@ -44,10 +46,12 @@ NAMES: dict[str, str] = {
     "IDENTITY_WORKERS": "worker processes (default: one per core)",
     "IDENTITY_MIGRATE_AT_START": "on (default) or off: bring the schema up to date before serving",
     "IDENTITY_DATABASE_PREPARED": "on (default) or off: off behind a pooler that can't keep prepared statements",
+    "IDENTITY_WEBHOOK_ALLOW_PRIVATE": "off (default) or on: let webhooks go to private addresses, and by http://",
     "IDENTITY_BOOTSTRAP_CHANNEL_ID": "UUID of the first channel of an empty store",
     "IDENTITY_BOOTSTRAP_WRITE_KEY": "its public write key",
     "IDENTITY_BOOTSTRAP_ADMIN_KEY": "the first secret key of an empty store, with all scopes",
     "IDENTITY_METRICS_DIR": "folder that the workers share their metrics in (made by serve)",
+    "IDENTITY_DEMO": "on or off: the demo shop, for this machine alone (default: on if both servers are embedded)",
 }
 """Every variable and what it takes; the help text and the README's table are made of this."""
 
@@ -95,10 +99,17 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         workers=_read_workers(given("IDENTITY_WORKERS")),
         migrate_at_start=_read_switch(given("IDENTITY_MIGRATE_AT_START"), "IDENTITY_MIGRATE_AT_START"),
         database_prepared=_read_switch(given("IDENTITY_DATABASE_PREPARED"), "IDENTITY_DATABASE_PREPARED"),
+        webhook_allow_private=_read_switch(
+            given("IDENTITY_WEBHOOK_ALLOW_PRIVATE") or "off", "IDENTITY_WEBHOOK_ALLOW_PRIVATE"
+        ),
         bootstrap_channel_id=_read_uuid(given("IDENTITY_BOOTSTRAP_CHANNEL_ID")),
         bootstrap_write_key=_checked(given("IDENTITY_BOOTSTRAP_WRITE_KEY"), "IDENTITY_BOOTSTRAP_WRITE_KEY", _is_key),
         bootstrap_admin_key=_checked(given("IDENTITY_BOOTSTRAP_ADMIN_KEY"), "IDENTITY_BOOTSTRAP_ADMIN_KEY", _is_key),
         metrics_dir=given("IDENTITY_METRICS_DIR"),
+        demo=_read_switch(
+            given("IDENTITY_DEMO") or _default_demo(given("IDENTITY_DATABASE_URL"), given("IDENTITY_REDIS_URL")),
+            "IDENTITY_DEMO",
+        ),
     )
 
 
@@ -112,6 +123,7 @@ def publish(settings: Settings, environ: Mapping[str, str] | None = None) -> dic
         "IDENTITY_REDIS_URL": settings.redis_url,
         "IDENTITY_METRICS_DIR": settings.metrics_dir,
         "PROMETHEUS_MULTIPROC_DIR": settings.metrics_dir,
+        "IDENTITY_DEMO": "on" if settings.demo else "off",
     }
     found.update({name: value for name, value in told.items() if value is not None})
     return found
@@ -155,6 +167,10 @@ def _read_switch(text: str | None, name: str) -> bool:
     if text not in (None, "on", "off"):
         raise SettingsError(f"{name} takes on or off.")
     return text != "off"
+
+
+def _default_demo(*urls: str | None) -> str:
+    return "off" if any(urls) else "on"
 
 
 def _read_uuid(text: str | None) -> str | None:

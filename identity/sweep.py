@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from identity import partitions
 from profiles.clock import make_id, to_text
 from profiles.database import Connection, Database, Unavailable, statement
+from profiles.idempotency import IDEMPOTENCY_HOURS_KEPT
 from profiles.store import Spreads
 
 EVENT_IDS_DAYS_KEPT = 30
@@ -24,12 +25,14 @@ async def sweep(database: Database, spreads: Spreads, workspace_ids: Iterable[in
     """Delete what is past its retention at ``now`` (milliseconds since 1970), and keep the partitions up."""
     oldest_event_id = to_text(now - EVENT_IDS_DAYS_KEPT * _DAY_MILLISECONDS)
     oldest_refusal = make_id(now - REFUSALS_DAYS_KEPT * _DAY_MILLISECONDS, 0, 0)
+    oldest_request = to_text(now - IDEMPOTENCY_HOURS_KEPT * 3_600_000)
     for workspace_id in list(workspace_ids):
         where = {"workspace_id": workspace_id, "buckets": spreads.buckets(workspace_id)}
 
         async def work(connection: Connection, where: dict[str, object] = where) -> None:
             await connection.execute(statement("identity", "delete_old_seen"), {**where, "before": oldest_event_id})
             await connection.execute(statement("identity", "delete_old_refusals"), {**where, "before": oldest_refusal})
+            await connection.execute(statement("profiles", "delete_old_requests"), {**where, "before": oldest_request})
 
         await database.run(work, seconds_max=60.0)
     await partitions.keep_up_on(database, partitions.day_of(now))

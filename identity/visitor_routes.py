@@ -7,12 +7,15 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from identity import identifications
+from identity.explaining import visitor_of
 from identity.resolve import Fact, FactKind, Visitor
+from identity.visitor_past import VisitorPast
 from identity.visitors import read_visitor_id
 from profiles.access import Access, Scope
 from profiles.clock import to_text
 from profiles.database import Connection, Database, statement
 from profiles.http import Problem, Request, Response, json_response
+from profiles.past import read_as_of
 from profiles.routes import SubPage
 from profiles.store import Spreads
 from profiles.views import DecisionView, decision_view
@@ -63,6 +66,7 @@ class VisitorRoutes:
         self._database = database
         self._access = access
         self._spreads = spreads
+        self._past = VisitorPast(database, spreads)
         self._pages = pages
 
     async def dispatch(self, request: Request) -> Response:
@@ -89,7 +93,13 @@ class VisitorRoutes:
         """Return the page of one visitor."""
         key = await self._access.authorize(request, Scope.PROFILES_READ)
         visitor_id = read_visitor_id(sent)
-        page = await self.find(key.workspace_id, visitor_id) if visitor_id is not None else None
+        as_of = request.query().get("as_of")
+        if visitor_id is None:
+            page = None
+        elif as_of is not None:
+            page = await self.find_at(key.workspace_id, visitor_id, read_as_of(as_of))
+        else:
+            page = await self.find(key.workspace_id, visitor_id)
         if page is None:
             raise Problem(404, "visitor_not_found", "No visitor with this id was ever seen.")
         return json_response(page)
@@ -116,17 +126,32 @@ class VisitorRoutes:
 
         return await self._database.run(work)
 
+    async def find_at(self, workspace_id: int, visitor_id: str, moment: int) -> VisitorPage | None:
+        """Return what was known of a visitor at an instant, or None.
+
+        Raises:
+            Problem: 409, too much was said of it.
+        """
+
+        async def work(connection: Connection) -> VisitorPage | None:
+            facts = await self._past.facts_of(connection, workspace_id, visitor_id, moment)
+            visitor = visitor_of(facts)
+            return None if visitor is None else _page(visitor, list(facts[: -IDENTIFICATIONS_MAX - 1 : -1]))
+
+        return await self._database.run(work)
+
 
 def _page(visitor: Visitor, facts: list[Fact]) -> VisitorPage:
     return VisitorPage(
         visitor_id=visitor.visitor_id,
         customer_id=visitor.customer_id,
         since=None if visitor.since is None else to_text(visitor.since),
-        identifications=[_identification(fact) for fact in facts],
+        identifications=[identification_view(fact) for fact in facts],
     )
 
 
-def _identification(fact: Fact) -> IdentificationView:
+def identification_view(fact: Fact) -> IdentificationView:
+    """Return what was said of a visitor, as seen from outside."""
     return IdentificationView(
         identification_id=fact.fact_id,
         kind=fact.kind,

@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 from identity import administration, partitions
 from identity.admin.query import make_cursor, read_cursor, read_limit
 from identity.administration import ChannelView, CreatedKeyView, Invalid, KeyView, WorkspaceView
-from identity.events.identity import OnSignOut, SignedIdentity
+from identity.events.identity import OnSignOut, SignedIdentity, UnsignedWrites
 from identity.partitions import PartitionError
 from identity.routes import now_milliseconds
 from profiles.access import Access, Scope
@@ -67,6 +67,7 @@ class ChannelChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     origins: list[str] | UnsetType = UNSET
     on_sign_out: OnSignOut | UnsetType = UNSET
     signed_identity: SignedIdentity | UnsetType = UNSET
+    unsigned_writes: UnsignedWrites | UnsetType = UNSET
     identity_keys: list[dict[str, object]] | UnsetType = UNSET
 
 

@@ -1,7 +1,7 @@
 """What happened: the ledger of merges, and the events that wrote nothing."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -23,6 +23,7 @@ from profiles import store
 from profiles.clock import to_text
 from profiles.database import WORK_SECONDS_MAX, Connection, Database, statement
 from profiles.http import Problem
+from profiles.profile import Merge
 from profiles.remarks import Reason, Verdict
 from profiles.store import Spreads
 from profiles.views import MergeView, merge_view
@@ -35,7 +36,7 @@ QUERIES_MAX = 2
 MERGE_FILTERS = (
     "customer_id", "visitor_id", "channel_id", "event", "field", "verdict", "reason", "from", "to", "limit", "cursor",
 )  # fmt: skip
-REFUSAL_FILTERS = ("reason", "channel_id", "from", "to", "limit", "cursor")
+REFUSAL_FILTERS = ("customer_id", "visitor_id", "reason", "channel_id", "from", "to", "limit", "cursor")
 
 # As the column `skipped` says, so that its index is used.
 
@@ -118,7 +119,7 @@ class Ledger:
             "rows_max": limit + 1,
         }
         rows = await self._ask(("profiles", "list_merges"), parameters)
-        items = [merge_view(store.merge_from(row)) for row in rows[:limit]]
+        items = await self._views(workspace_id, [store.merge_from(row) for row in rows[:limit]])
         return MergePage(items, make_cursor(items[-1].merge_id) if len(rows) > limit else None)
 
     async def find_merge(self, workspace_id: int, merge_id: str) -> MergeView:
@@ -130,7 +131,15 @@ class Ledger:
         merge = await store.find_merge(self._database, workspace_id, merge_id.lower())
         if merge is None:
             raise Problem(404, "merge_not_found", "No merge has this id.")
-        return merge_view(merge)
+        return (await self._views(workspace_id, [merge]))[0]
+
+    async def _views(self, workspace_id: int, merges: Sequence[Merge]) -> list[MergeView]:
+        async def work(connection: Connection) -> dict[str, str]:
+            told = [(workspace_id, merge) for merge in merges]
+            return await store.undone_in(connection, self._database, self._spreads, told)
+
+        undone = await self._database.run(work) if merges else {}
+        return [merge_view(merge, undone.get(merge.merge_id)) for merge in merges]
 
     async def list_refusals(self, workspace_id: int, query: Mapping[str, str]) -> RefusalPage:
         """Return one page of the refused events that the filters let by, with the complete counts.
@@ -149,12 +158,14 @@ class Ledger:
             **whole,
             "before": before,
             "not_before": not_before,
+            "customer_id": read_customer(query),
+            "visitor_id": read_visitor(query),
             "reason": read_choice(query, "reason", Refusal),
             "rows_max": limit + 1,
         }
         rows = await self._ask(("identity", "list_refusals"), parameters)
         counts = await self._ask(("identity", "sum_refusals"), whole)
-        items = [_refusal(*row) for row in rows[:limit]]
+        items = [refusal_view(*row) for row in rows[:limit]]
         cursor = make_cursor(items[-1].refusal_id) if len(rows) > limit else None
         return RefusalPage(items, cursor, {Refusal(reason): count for reason, count in counts})
 
@@ -176,7 +187,7 @@ class Ledger:
             return await self._database.run(work, seconds_max=WORK_SECONDS_MAX + QUERY_MILLISECONDS_MAX / 1000)
 
 
-def _refusal(
+def refusal_view(
     refusal_id: str,
     channel_id: str | None,
     reason: str,
@@ -189,6 +200,7 @@ def _refusal(
     occurred_at: int,
     received_at: int,
 ) -> RefusalView:
+    """Return a refused event as admins see it, out of a row that has these columns."""
     return RefusalView(
         refusal_id=refusal_id,
         reason=Refusal(reason),

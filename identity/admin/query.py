@@ -40,11 +40,11 @@ def read_query(request: Request, known: Iterable[str]) -> dict[str, str]:
     return query
 
 
-def read_limit(query: Mapping[str, str]) -> int:
+def read_limit(query: Mapping[str, str], *, default: int = LIMIT_DEFAULT, most: int = LIMIT_MAX) -> int:
     """Return how many items a page may have."""
-    text = query.get("limit", str(LIMIT_DEFAULT))
-    if not text.isascii() or not text.isdigit() or len(text) > 3 or not 1 <= int(text) <= LIMIT_MAX:
-        raise _wrong("limit", f"a whole number from 1 to {LIMIT_MAX}")
+    text = query.get("limit", str(default))
+    if not text.isascii() or not text.isdigit() or len(text) > len(str(most)) or not 1 <= int(text) <= most:
+        raise _wrong("limit", f"a whole number from 1 to {most}")
     return int(text)
 
 

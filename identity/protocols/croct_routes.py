@@ -109,7 +109,7 @@ def _read_sending(request: Request, channel: Channel, now: int) -> tuple[Sending
     token = read_token(text)
     if token is None:
         fault: TokenFault | None = TokenFault.MALFORMED
-    elif policy is SignedIdentity.OFF:
+    elif not channel.sender.looks_at_tokens:
         fault = TokenFault.UNSIGNED
     else:
         fault = find_fault(token, channel.identity_keys, now, app_id=channel.channel_id)

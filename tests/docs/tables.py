@@ -13,6 +13,7 @@ from identity.events.catalogue import CATALOGUE
 from identity.openapi import VERDICTS
 from identity.refusals import REFUSAL_HINTS
 from identity.settings import NAMES, SECRETS
+from profiles.explaining import OUTCOMES
 from profiles.fields import FIELDS, Dialect
 from profiles.remarks import HINTS
 
@@ -40,6 +41,7 @@ def tables() -> dict[str, str]:
         "faults": _table(("code", "what to do"), ((_code(code), hint) for code, hint in FAULT_HINTS.items())),
         "verdicts": _table(("verdict", "what it means"), ((_code(name), text) for name, text in VERDICTS.items())),
         "reasons": _table(("reason", "what to do"), ((_code(name), hint) for name, hint in HINTS.items())),
+        "outcomes": _table(("outcome", "what it means"), ((_code(name), text) for name, text in OUTCOMES.items())),
         "refusals": _table(("refusal", "what to do"), ((_code(name), hint) for name, hint in REFUSAL_HINTS.items())),
         "settings": _table(
             ("variable", "what it takes", "also as a file"),

@@ -35,6 +35,12 @@ FIRST_COMMAND = blocks_of(README, "sh")[0].strip()
 INTERNAL = {
     "identity.admin.changes.ATTEMPTS_MAX": "a retry that nobody sees",
     "identity.admin.query.MESSAGE_CHARACTERS_MAX": "of an error's text",
+    "identity.feed.FIRST_ARRIVALS_MAX": "how a time is found in the feed",
+    "identity.webhooks.deliverer.ROWS_MAX": "how the feed is read, not what is in it",
+    "identity.webhooks.endpoints.ATTEMPTS_MAX": "a retry that nobody sees",
+    "identity.webhooks.endpoints.DELETED_ROWS_MAX": "of one statement; the next takes more",
+    "identity.webhooks.sending.ANSWER_BYTES_MAX": "of an answer that is kept nowhere",
+    "identity.webhooks.sending.ANSWER_SECONDS_MAX": "the same",
     "identity.cli.CACHE_WAIT_SECONDS_MAX": "in the runbook: a revocation while Redis is away",
     "identity.events.shapes.PATH_CHARACTERS_MAX": "of a fault's place",
     "identity.events.shapes.PATH_NAME_CHARACTERS_MAX": "of a fault's place",
@@ -63,6 +69,7 @@ INTERNAL = {
     "profiles.database.CONNECT_SECONDS_MAX": "a connection's time-out",
     "profiles.embedded.START_SECONDS_MAX": "the embedded servers' own",
     "profiles.embedded.STOP_SECONDS_MAX": "the embedded servers' own",
+    "profiles.idempotency.ATTEMPTS_MAX": "a retry that nobody sees",
 }
 """Constants that no user and no operator runs into, each with its why. All others stand in the README's limits."""
 

@@ -269,6 +269,7 @@ def test_a_channel_is_made_shown_changed_and_revoked(server: Server):
         "origins": ["https://shop.example", "http://[::1]:3000", "loopback"],
         "on_sign_out": "forget",
         "signed_identity": "off",
+        "unsigned_writes": "overwrite",
         "identity_keys": [],
         "created_at": made["created_at"],
         "revoked_at": None,

@@ -23,7 +23,7 @@ from identity.app import build
 from identity.parse import AUTHENTICATE_BYTES_MAX, EVENTS_BYTES_MAX, EVENTS_MAX
 from identity.protocols.croct import BEACON_BYTES_MAX
 from identity.visitors import read_customer_id, read_event_id, read_visitor_id
-from profiles.fields import read_field
+from profiles.fields import FIELDS, read_field
 from profiles.profile import HeldField
 from profiles.remarks import Kind, Reading
 from tests.harness import ADMIN_KEY, CHANNEL_ID, WRITE_KEY, Server, opened_service
@@ -38,7 +38,7 @@ ADMIN = b"Authorization: Bearer " + ADMIN_KEY.encode() + b"\r\n"
 PUBLIC = ("/api/v1/authenticate", "/api/v1/events", "/api/v1/validate/authenticate", "/api/v1/validate/events")
 SEGMENT = ("/v1/batch", "/v1/import", "/v1/identify", "/v1/track", "/v1/a")
 SETTINGS = b"/v1/projects/" + WRITE_KEY.encode() + b"/settings"
-REFUSED_BY_PROTOCOL = {400, 401, 403, 404, 405, 408, 409, 411, 413, 414, 415, 422, 431}
+REFUSED_BY_PROTOCOL = {400, 401, 403, 404, 405, 408, 409, 411, 412, 413, 414, 415, 422, 431}
 METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE", b"PROPFIND")
 GROUP_BYTES_MAX = 300_000
 CALLERS = 16
@@ -477,7 +477,8 @@ def test_every_hostile_body_to_the_admin_gets_a_protocol_answer(server: Server, 
     channel = f"/api/v1/admin/channels/{made.json()['channel_id']}".encode()
     targets = ((b"POST", b"/api/v1/admin/channels"), (b"POST", b"/api/v1/admin/keys"), (b"PATCH", channel))
     fields = (
-        "name", "website_tracking", "origins", "on_sign_out", "signed_identity", "identity_keys", "scopes", "extra"
+        "name", "website_tracking", "origins", "on_sign_out", "signed_identity", "unsigned_writes", "identity_keys",
+        "scopes", "extra"
     )  # fmt: skip
 
     def requests() -> Iterator[Request]:
@@ -493,6 +494,36 @@ def test_every_hostile_body_to_the_admin_gets_a_protocol_answer(server: Server, 
     for label, answer in crowd.send(requests()):
         check(answer, label)
     assert server.authenticate({"customer_id": "after-admin"}).content == OK
+
+
+def test_every_hostile_body_and_condition_of_a_change_gets_a_protocol_answer(server: Server, crowd: Crowd):
+    target, made = b"/api/v1/customers/patched", b"If-None-Match: *\r\n"
+    others = ("custom.a", "custom", "postal_address", "email", "fields", "occurred_at", "customer_id", "other")
+    fields = (*(field.name for field in FIELDS), *others)
+
+    def requests() -> Iterator[Request]:
+        yield "made", b"PATCH", target, ADMIN + made, b"{}"
+        for label, body in corpus.BODIES.items():
+            yield label, b"PATCH", target, ADMIN, body
+            yield label, b"PATCH", target, ADMIN + b"Idempotency-Key: body\r\n", body
+        for (label, value), field in itertools.product(corpus.VALUES.items(), fields):
+            yield f"{label} as {field}", b"PATCH", target, ADMIN, corpus.document(corpus.member(field, value))
+        for label, value in corpus.VALUES.items():
+            body = corpus.document(corpus.member("fields", corpus.document(corpus.member("custom", value))))
+            yield f"{label} within", b"PATCH", target, ADMIN, body
+        for segment in corpus.SEGMENTS:
+            yield repr(segment), b"PATCH", b"/api/v1/customers/" + segment, ADMIN + made, b'{"gender":"other"}'
+        names = (b"If-Match", b"If-None-Match", b"Idempotency-Key", b"Authorization")
+        for name, value in itertools.product(names, corpus.HEADERS):
+            header = name + b": " + value + b"\r\n"
+            for beside in (b"", ADMIN, ADMIN + b"Idempotency-Key: header\r\n"):
+                yield repr(header), b"PATCH", target, header + beside, b'{"gender":"other"}'
+
+    for label, answer in crowd.send(requests()):
+        check(answer, label)
+    headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
+    changed = server.client.patch(target.decode(), json={"display_name": "Ana"}, headers=headers)
+    assert changed.json()["decisions"][0]["new"] == "Ana"
 
 
 def test_every_hostile_header_gets_a_protocol_answer(server: Server, crowd: Crowd):

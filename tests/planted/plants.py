@@ -122,6 +122,29 @@ PLANTS = (
         "tests/store/test_rules.py::test_a_late_event_does_not_overwrite_newer_data",
     ),
     Plant(
+        "algorithm_by_the_tokens_word",
+        "identity/tokens.py",
+        "fitting = [key for key in named if key.algorithm is token.algorithm]",
+        "fitting = [KeyInForce(token.algorithm, key.material.public_bytes(Encoding.PEM, "
+        "PublicFormat.SubjectPublicKeyInfo)) if token.algorithm is Algorithm.HS256 "
+        "and not isinstance(key.material, bytes) else key for key in named]",
+        "tests/unit/test_tokens.py::test_a_token_cannot_choose_that_a_public_key_is_its_secret",
+    ),
+    Plant(
+        "unsigned_event_overwrites",
+        "identity/resolve.py",
+        "return Policy.OVERWRITE if is_signed else unsigned_policy(event.sender)",
+        "return Policy.OVERWRITE",
+        "tests/unit/test_resolve.py::test_an_unsigned_patch_removes_nothing_and_a_signed_one_does",
+    ),
+    Plant(
+        "unsigned_push_known_as_signed",
+        "identity/resolve.py",
+        "return digest + UNSIGNED_MARK if policy is Policy.UNSIGNED else digest",
+        "return digest",
+        "tests/unit/test_resolve.py::test_what_an_unsigned_push_could_not_do_the_same_push_does_once_it_is_signed",
+    ),
+    Plant(
         "empty_value_overwrites",
         "profiles/merge.py",
         "return Decision(field, Verdict.IGNORED_EMPTY, reason, old)",
@@ -145,15 +168,15 @@ PLANTS = (
     Plant(
         "digest_kept_after_a_loss",
         "profiles/merge.py",
-        "elif any(d.verdict in _LOST for d in decisions):",
+        "elif any(d.verdict in lost for d in decisions):",
         "elif any(d.verdict is None for d in decisions):",
         "tests/store/test_rules.py::test_a_push_that_lost_is_looked_at_again_when_it_comes_again",
     ),
     Plant(
         "other_device_not_linked",
         "identity/resolve.py",
-        "return profile_digest == event.digest and (event.visitor_id is None or visitor_customer_id == event.customer)",
-        "return profile_digest == event.digest",
+        "return is_known and (event.visitor_id is None or visitor_customer_id == event.customer)",
+        "return is_known",
         "tests/store/test_rules.py::test_the_same_push_from_another_device_links_it",
     ),
     Plant(
@@ -227,6 +250,34 @@ PLANTS = (
         "{storable(name): _raw(member)",
         "{name: _raw(member)",
         "tests/http/test_fuzz.py::test_every_hostile_body_gets_a_protocol_answer[/api/v1/events]",
+    ),
+    Plant(
+        "condition_compared_before_the_batch",
+        "identity/resolve.py",
+        "        is_there = held is not None and not held.is_gone\n        if event.creates:",
+        "        held = self.held.customers.get((1, '42'))\n        is_there = True\n        if event.creates:",
+        "tests/unit/test_crm_patches.py::test_of_two_changes_of_one_version_in_one_batch_the_second_is_not_made",
+    ),
+    Plant(
+        "retry_done_again_while_it_is_worked_on",
+        "profiles/sql/claim_request.sql",
+        "(held.answer IS NULL AND held.claimed_at < %(lapsed)s::timestamptz AND",
+        "(held.answer IS NULL AND",
+        "tests/http/test_idempotency.py::test_a_claim_holds_for_a_minute_and_then_the_first_to_come_has_it",
+    ),
+    Plant(
+        "another_request_taken_for_a_retry",
+        "profiles/idempotency.py",
+        'if fingerprint != claim.row["fingerprint"]:',
+        'if len(fingerprint) != len(claim.row["fingerprint"]):',
+        "tests/http/test_idempotency.py::test_the_same_key_for_another_request_is_refused",
+    ),
+    Plant(
+        "answer_kept_in_clear",
+        "profiles/idempotency.py",
+        "return nonce + AESGCM(self.sealing_key).encrypt(nonce, msgspec.msgpack.encode(response), self._context)",
+        "return nonce + msgspec.msgpack.encode(response)",
+        "tests/http/test_idempotency.py::test_nothing_that_is_kept_can_be_read_without_the_secret",
     ),
 )
 BY_NAME = {plant.name: plant for plant in PLANTS}

@@ -306,6 +306,13 @@ FILLED: tuple[LiteralString, ...] = (
        FROM generate_series(1, 30000) AS n""",
     """INSERT INTO purchase (bucket, workspace_id, transaction_id, record_id, received_at)
        SELECT 1 + n % 3, 1 + n % 3, 'c' || n, md5(n::text)::uuid, '2026-01-01' FROM generate_series(1, 15000) AS n""",
+    """INSERT INTO webhook_delivery (bucket, workspace_id, webhook_id, change_id, is_delivered, attempts, milliseconds,
+                                     tried_at)
+       SELECT 1 + n % 3, 1 + n % 3, md5((n % 5)::text)::uuid, md5(n::text)::uuid, true, 1, 5, '2026-01-01'
+       FROM generate_series(1, 15000) AS n""",
+    """INSERT INTO erasure (bucket, workspace_id, customer_hash, erasure_id, version, actor, erased_at, pending, receipt)
+       SELECT 1 + n % 3, 1 + n % 3, 'h' || n, md5(n::text)::uuid, 1, 'cli', '2026-01-01',
+              CASE WHEN n % 999 = 0 THEN '{}'::jsonb END, '{}' FROM generate_series(1, 15000) AS n""",
     """INSERT INTO refusal_count (bucket, workspace_id, channel_id, reason, day, refused)
        SELECT 1 + n % 3, 1 + n % 3, md5(n::text)::uuid, 'unknown_event', '2026-01-01', 1
        FROM generate_series(1, 15000) AS n""",
@@ -329,6 +336,9 @@ TYPICAL: dict[str, object] = {
     "scope": "admin", "secret_hash": "h", "hint": "h", "write_key": "w", "website_tracking": True, "origins": "{}",
     "on_sign_out": "forget", "milliseconds": 1000, "channel_id": _UUID, "sources": _SOURCES, "types": "{}",
     "kept_from": "2026-01-01", "kept_to": "infinity", "oldest": "2026-01-01", "pause_max": "30 min",
+    "xid": 700, "change_id": _UUID, "webhook_id": _UUID, "webhook_ids": f"{{{_UUID}}}", "webhooks_max": 20,
+    "worker": _UUID, "until": "2026-01-01T00:00:20Z", "url": "https://a.example/", "description": "", "secrets": "[]",
+    "turn": 1, "attempts": 0,
     "record_ids": f"{{{_UUID}}}", "subjects": "{v1}", "times": "{2026-01-01}",
 }  # fmt: skip
 """Parameters by name. What is not here is planned as null, as most filters are."""
@@ -341,6 +351,11 @@ SPECIAL: dict[str, dict[str, object]] = {
     "identity/sql/sum_refusals.sql": {"channel_id": None},
     "identity/sql/list_channels.sql": {"channel_id": None},
     "identity/sql/delete_old_seen.sql": {"before": "2026-01-01T00:01:00Z"},
+    "identity/sql/find_pending_erasures.sql": {"before": "2026-01-01T00:01:00Z"},
+    "identity/sql/list_changes.sql": {"before": 800},
+    "identity/sql/change_webhook.sql": {"state": "active"},
+    "identity/sql/save_webhook.sql": {"state": "active"},
+    "profiles/sql/delete_old_requests.sql": {"before": "2026-01-01T00:01:00Z"},
 }
 
 WITHOUT_WORKSPACE = {

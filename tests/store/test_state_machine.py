@@ -1,31 +1,39 @@
 """The whole service against a small model: any history of events, and what is held after each step."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from itertools import count
-from typing import Any
+from typing import Any, LiteralString
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
+from identity.acts import By
 from identity.resolve import Outcome
 from profiles.clock import read_time
-from tests.harness import WRITE_KEY, Urls, fresh_store, opened_service
-from tests.model import Model, Sent
+from profiles.http import Problem
+from tests.harness import ADMIN_KEY, WRITE_KEY, Urls, fresh_store, opened_service
+from tests.model import HELD_AS, Model, Refused, Sent
 from tests.store.calls import (
     KEEPING_KEY,
     add_keeping_channel,
     authenticate,
+    call,
     find_visitors,
     look_up,
     post_events,
     read,
+    request,
 )
 from tests.store.invariants import check_store
 
 START = 1_800_000_000_000
 CUSTOMERS = ("ana", "bo", "cy")
 VISITORS = ("v1", "v2", "v3")
+WORKSPACE = 1
+ADMIN = By("key:Ana", "it was not her")
 _names = count(1)
 
 values = {
@@ -62,6 +70,11 @@ event_ids = strategies.sampled_from([None, None, None, "e1", "e2", "e3"])
 visitors = strategies.sampled_from(VISITORS)
 customers = strategies.sampled_from(CUSTOMERS)
 somebody = strategies.one_of(strategies.none(), customers)
+several = strategies.one_of(
+    strategies.lists(strategies.integers(0, 3), min_size=1, max_size=1),
+    strategies.lists(strategies.integers(0, 9), min_size=1, max_size=3),
+)
+"""Places in what can be taken back, counted from the newest."""
 
 
 def _event(kind: str, **parts: object) -> Sent:
@@ -109,7 +122,7 @@ class Machine(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.opened = opened_service(self.database, self.redis)
         self.service = self.runner.run(self.opened.__aenter__())
-        self.service.events._clock = lambda: self.now
+        self.service.events._clock = self.service.acts._clock = self.service.writes._clock = lambda: self.now
 
     def teardown(self) -> None:
         self.runner.run(self.opened.__aexit__(None, None, None))
@@ -155,6 +168,122 @@ class Machine(RuleBasedStateMachine):
         assert (live[0] is not None) == refused
         self._compare()
 
+    @rule(milliseconds=strategies.sampled_from([0, 1, 30]), who=customers, several=several)
+    def rows_of_a_ledger_taken_back(self, milliseconds: int, who: str, several: list[int]) -> None:
+        self.now += milliseconds
+        customer_id = self.prefix + who
+        rows = self.runner.run(self._undoable(customer_id))
+        places = {len(rows) - 1 - place for place in several if place < len(rows)}
+        if places:
+            merge_ids = [rows[place][0] for place in places]
+            acts = self.service.acts
+            self._previewed(lambda dry_run: acts.undo_merges(WORKSPACE, customer_id, merge_ids, ADMIN, dry_run=dry_run))
+            self.model.undo_merges(customer_id, places)
+            self._compare()
+
+    @rule(milliseconds=strategies.sampled_from([0, 1, 30]), visitor_id=visitors, several=several)
+    def identifications_taken_back(self, milliseconds: int, visitor_id: str, several: list[int]) -> None:
+        self.now += milliseconds
+        name = self.prefix + visitor_id
+        said = self.runner.run(self._said(name))
+        found = [place for place, (_, kind) in enumerate(said) if kind != "anonymous"]
+        places = {found[-1 - place] for place in several if place < len(found)}
+        if places:
+            fact_ids = [said[place][0] for place in places]
+            acts = self.service.acts
+            self._previewed(lambda dry_run: acts.undo_facts(WORKSPACE, name, fact_ids, ADMIN, dry_run=dry_run))
+            self.model.undo_facts(name, places)
+            self._compare()
+
+    @rule(
+        who=customers,
+        names=strategies.lists(strategies.sampled_from(["name", "email", "gender"]), min_size=1, unique=True),
+        locked=strategies.sampled_from([True, True, False]),
+    )
+    def fields_locked_or_unlocked(self, who: str, names: list[str], *, locked: bool) -> None:
+        customer_id = self.prefix + who
+        fields = [HELD_AS[name] for name in names]
+        self._both(
+            lambda: self.service.acts.lock(WORKSPACE, customer_id, fields, ADMIN, locked=locked),
+            lambda: self.model.lock(customer_id, names, locked=locked),
+        )
+        self._compare()
+
+    @rule(milliseconds=strategies.sampled_from([0, 1, 30]), who=customers, into=customers)
+    def two_customers_joined(self, milliseconds: int, who: str, into: str) -> None:
+        self.now += milliseconds
+        one, other = self.prefix + who, self.prefix + into
+        joins = self.service.joins
+        self._previewed(
+            lambda dry_run: joins.join(WORKSPACE, one, other, ADMIN, dry_run=dry_run),
+            lambda: self.model.join(one, other),
+        )
+        self._compare()
+
+    @rule(milliseconds=strategies.sampled_from([0, 1, 30]), who=customers)
+    def a_customer_taken_apart(self, milliseconds: int, who: str) -> None:
+        self.now += milliseconds
+        one = self.prefix + who
+        joins = self.service.joins
+        self._previewed(
+            lambda dry_run: joins.take_apart(WORKSPACE, one, ADMIN, dry_run=dry_run), lambda: self.model.take_apart(one)
+        )
+        self._compare()
+
+    @rule(milliseconds=strategies.sampled_from([0, 1, 30]), who=customers, record=params)
+    def a_change_by_a_crm(self, milliseconds: int, who: str, record: dict[str, str | None]) -> None:
+        self.now += milliseconds
+        customer_id = self.prefix + who
+        body = {HELD_AS[name]: value for name, value in record.items()}
+        asked = request("PATCH", f"/api/v1/customers/{customer_id}", body, authorization=f"Bearer {ADMIN_KEY}")
+        status, _ = self.runner.run(call(self.service.customers.dispatch, asked))
+        try:
+            self.model.write(customer_id, record, self.now)
+        except Refused:
+            assert status == 404
+        else:
+            assert status == 200
+        self._compare()
+
+    def _previewed(self, act: Callable[[bool], Awaitable[Any]], same: Callable[[], None] = lambda: None) -> None:
+        """Have something done that was previewed, by the service and by the model; both may refuse it."""
+        previewed = self._both(lambda: act(True), lambda: None, may_differ=True)
+        assert without_ids(self._both(lambda: act(False), same)) == without_ids(previewed)
+
+    def _both(self, act: Callable[[], Awaitable[Any]], same: Callable[[], None], *, may_differ: bool = False) -> Any:
+        """Return what the service did, or None if it refused, as the model must then."""
+
+        async def done() -> Any:
+            return await act()
+
+        try:
+            found = self.runner.run(done())
+        except Problem:
+            found = None
+        try:
+            same()
+        except Refused:
+            assert found is None
+        else:
+            assert may_differ or found is not None
+        return found
+
+    async def _undoable(self, customer_id: str) -> list[tuple[str, str]]:
+        return await self._rows(
+            "SELECT merge_id::text, coalesce(act, 'merge') FROM merge"
+            " WHERE customer_id = %s AND NOT is_link AND (act IS NULL OR act = 'undo') ORDER BY version",
+            customer_id,
+        )
+
+    async def _said(self, visitor_id: str) -> list[tuple[str, str]]:
+        return await self._rows(
+            "SELECT fact_id::text, kind FROM visitor_fact WHERE visitor_id = %s ORDER BY version", visitor_id
+        )
+
+    async def _rows(self, query: LiteralString, name: str) -> list[tuple[str, str]]:
+        async with self.service.database.connection() as connection:
+            return await (await connection.execute(query, [name])).fetchall()
+
     async def _preview_and_submit(self, sent: Sent, write_key: str) -> tuple[Any, Any]:
         [event] = read(self.service, sent, received_at=self.now, write_key=write_key)
         previewed = await self.service.intake.preview(event)
@@ -193,12 +322,18 @@ class Machine(RuleBasedStateMachine):
                 status, found = await look_up(self.service, self.prefix + customer)
                 held = None
                 if status == 200:
+                    assert found["customer_id"] == self.model.name_of(self.prefix + customer)
+                    assert found.get("joined_ids", []) == self.model.joined_ids(found["customer_id"])
                     linked = {v["visitor_id"]: (_milliseconds(v["linked_at"]), v["current"]) for v in found["visitors"]}
                     held = {"fields": found["fields"], "visitors": linked}
                 assert held == expected
+            rows = await self._undoable(self.prefix + customer)
+            assert [kind for _, kind in rows] == [row.kind for row in self.model.undoable(self.prefix + customer)]
         names = [self.prefix + visitor for visitor in VISITORS]
         currents = [self.model.current(name) for name in names]
         assert await find_visitors(self.service, *names) == [[c] if c is not None else [] for c in currents]
+        for name in names:
+            assert [kind for _, kind in await self._said(name)] == [said.kind for said in self.model.said(name)]
 
 
 def told(outcome: Outcome) -> Any:
@@ -206,6 +341,16 @@ def told(outcome: Outcome) -> Any:
     merges = [(m.customer_id, m.version, m.created_customer, m.source, m.event, m.decisions) for m in outcome.merges]
     facts = [(f.visitor_id, f.version, f.kind, f.applied, f.customer_id, f.decisions) for f in outcome.facts]
     return outcome.refusal, outcome.unchanged, merges, facts
+
+
+def without_ids(done: Any) -> Any:
+    """Return what was done, without the ids that are made anew each time."""
+    if isinstance(done, list):
+        return [without_ids(one) for one in done]
+    if not isinstance(done, msgspec.Struct):
+        return done
+    made_anew = ("merge_id", "fact_id", "operation_id")
+    return {name: without_ids(value) for name, value in msgspec.structs.asdict(done).items() if name not in made_anew}
 
 
 def _milliseconds(text: str) -> int:

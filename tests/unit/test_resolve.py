@@ -16,13 +16,15 @@ from identity.events.identity import (
     SignIn,
     SignOut,
     SignUp,
+    TraitsChange,
+    UnsignedWrites,
     Unusable,
 )
 from identity.refusals import Refusal
 from identity.resolve import Changes, Fact, Held, Key, Visitor, decide, find_refusal, missing, state_at
 from profiles.patches import PatchOperation
 from profiles.profile import Profile
-from profiles.remarks import Verdict
+from profiles.remarks import Reason, Verdict
 
 NOON = 1_780_000_000_000
 SENDER = Sender(workspace_id=1, channel_id="c")
@@ -402,6 +404,94 @@ def test_the_first_refusal_in_the_order_of_precedence_counts(refused: Event, rea
     assert find_refusal(refused) is reason
     assert [r.reason for r in changes.refused] == [reason]
     assert (changes.merges, changes.facts, changes.customers) == ([], [], {})
+
+
+FILLING = msgspec.structs.replace(SENDER, unsigned_writes=UnsignedWrites.FILL_EMPTY)
+
+
+def told_by(said: Event, verified: str | None, sender: Sender = FILLING) -> Event:
+    """Return the event as it comes over another channel, with whom a token vouches for."""
+    return msgspec.structs.replace(said, sender=sender, verified_customer=verified)
+
+
+def reasons_of(changes: Changes) -> list[tuple[Verdict, Reason | None]]:
+    return [(decision.verdict, decision.reason) for _, merge in changes.merges for decision in merge.decisions]
+
+
+KEPT = (Verdict.KEPT_EXISTING, Reason.UNSIGNED_VALUE)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        identify("A", at=NOON + 1, name="Bo", gender="female"),
+        patch(PatchOperation("set", "gender", "female"), PatchOperation("set", "custom.a", 2), at=NOON + 1),
+        event(TraitsChange, at=NOON + 1, traits={"gender": "female", "name": "Bo"}),
+    ],
+)
+def test_where_unsigned_writes_fill_gaps_only_a_held_value_stays_whoever_says_otherwise(said: Event):
+    for verified in (None, "A"):
+        world = World()
+        world.take(identify("A", name="Ana"), patch(PatchOperation("set", "custom.a", 1)))
+
+        changes = world.take(told_by(said, verified))
+
+        before = {"custom.a": 1, "display_name": "Ana"}
+        held = {name: world.values("A")[name] for name in before}
+        assert world.values("A")["gender"] == "female"
+        assert (held == before, KEPT in reasons_of(changes)) == ((True, True) if verified is None else (False, False))
+
+
+def test_an_unsigned_patch_removes_nothing_and_a_signed_one_does():
+    world = World()
+    world.take(identify("A", name="Ana", gender="female"))
+    removal = patch(PatchOperation("unset", "gender"), at=NOON + 1)
+
+    unsigned = world.take(told_by(removal, None))
+    somebody_elses = world.take(told_by(removal, "B"))
+
+    assert [reasons_of(changes) for changes in (unsigned, somebody_elses)] == [[KEPT], [KEPT]]
+    assert world.values("A") == {"display_name": "Ana", "gender": "female"}
+
+    world.take(told_by(removal, "A"))
+
+    assert world.values("A") == {"display_name": "Ana"}
+
+
+def test_a_channel_that_lets_unsigned_events_overwrite_is_as_ever():
+    world = World()
+    world.take(identify("A", name="Ana"))
+
+    world.take(told_by(identify("A", at=NOON + 1, name="Bo"), None, SENDER))
+
+    assert world.values("A") == {"display_name": "Bo"}
+
+
+def test_a_sign_up_and_what_was_said_before_sign_in_keep_their_own_rules():
+    world = World()
+    world.take(told_by(patch(PatchOperation("set", "firstName", "Anonymous")), None))
+
+    world.take(told_by(patch(PatchOperation("set", "firstName", "Ana"), at=NOON + 1), None))
+    world.take(told_by(identify("A", at=NOON + 2), None))
+    changes = world.take(told_by(event(SignUp, "A", at=NOON + 3, profile={"firstName": "Bo"}), None))
+
+    # Until somebody signs in, a visitor speaks of itself.
+    assert world.values("A") == {"first_name": "Ana"}
+    assert reasons_of(changes) == [(Verdict.KEPT_EXISTING, Reason.PROFILE_EXISTS)]
+
+
+def test_what_an_unsigned_push_could_not_do_the_same_push_does_once_it_is_signed():
+    world = World()
+    world.take(identify("A", name="Ana"))
+    push = identify("A", at=NOON + 1, name="Bo")
+    world.take(told_by(push, None))
+    assert world.take(told_by(push, None)).writes_nothing
+
+    changes = world.take(told_by(push, "A"))
+
+    assert not changes.outcomes[0].unchanged
+    assert world.values("A") == {"display_name": "Bo"}
+    assert world.take(told_by(push, None)).writes_nothing
 
 
 def test_one_refused_event_harms_no_neighbour():

@@ -1,5 +1,6 @@
 """User tokens: unsigned, signed, and what is neither."""
 
+import hmac
 import json
 from base64 import urlsafe_b64encode
 from hashlib import sha256
@@ -14,15 +15,17 @@ from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm
 
 from identity.tokens import (
-    EXPIRY_LEEWAY_MILLISECONDS,
+    LEEWAY_MILLISECONDS,
+    SECRET_BYTES_MAX,
     TOKEN_CHARACTERS_MAX,
     TOKEN_FAULT_HINTS,
     Algorithm,
     IdentityKey,
+    IdentityKeys,
     TokenFault,
     find_fault,
     key_id_of,
-    public_keys,
+    keys_in_force,
     read_identity_key,
     read_identity_token,
     read_token,
@@ -41,7 +44,11 @@ def public_pem(private: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> str:
     return private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
-KEYS = public_keys([IdentityKey(KID, Algorithm.ES256, public_pem(PRIVATE))])
+SECRET = "4b1f0c62-a-secret-of-the-website-9xQ4"
+WITH_PUBLIC = IdentityKey(KID, Algorithm.ES256, public_pem(PRIVATE))
+WITH_SECRET = read_identity_key({"kid": "shared", "secret": SECRET})
+assert WITH_SECRET is not None
+KEYS = keys_in_force([WITH_PUBLIC, WITH_SECRET])
 
 
 def part(value: object) -> str:
@@ -116,7 +123,7 @@ def test_a_signed_token_that_is_wrong_proves_nothing(text: str, fault: TokenFaul
 
 def test_a_token_is_good_until_its_expiry_and_a_little_longer_for_clocks_that_differ():
     expires = NOW // 1000
-    late = expires * 1000 + EXPIRY_LEEWAY_MILLISECONDS
+    late = expires * 1000 + LEEWAY_MILLISECONDS
 
     assert [fault_of(signed(exp=expires), now=now) for now in (late - 1, late)] == [None, TokenFault.EXPIRED]
 
@@ -183,6 +190,16 @@ def test_a_key_is_taken_as_pem_and_as_jwk_and_a_uuid_names_it_by_its_hash():
     assert key_id_of("any other") == "any other"
 
 
+def test_a_secret_is_taken_as_text_and_as_jwk_and_only_its_end_can_be_seen():
+    jwk = {"kty": "oct", "kid": "shared", "k": part(SECRET.encode()), "alg": "HS256", "use": "sig"}
+    held = IdentityKey("shared", Algorithm.HS256, hint="9xQ4", secret=part(SECRET.encode()))
+
+    assert read_identity_key({"kid": "shared", "algorithm": "HS256", "secret": SECRET}) == held
+    assert read_identity_key(jwk) == IdentityKey("shared", Algorithm.HS256, hint=jwk["k"][-4:], secret=jwk["k"])
+    assert repr(held) == "IdentityKey('shared', HS256)"
+    assert repr(keys_in_force([held])) == "{'shared': KeyInForce(HS256)}"
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -208,10 +225,41 @@ def test_a_key_is_taken_as_pem_and_as_jwk_and_a_uuid_names_it_by_its_hash():
         {"kid": "k", "kty": "EC", "crv": "P-256", "x": "AAAA", "y": "é"},
         {"kid": "k", "kty": "EC", "crv": "P-256", "x": part(b"x" * 32), "y": part(b"y" * 32)},
         {"kid": "k", "kty": "oct", "k": "c2VjcmV0"},
+        {"kid": "k", "kty": "oct", "k": part(b"x" * 31)},
+        {"kid": "k", "kty": "oct", "k": part(b"x" * (SECRET_BYTES_MAX + 1))},
+        {"kid": "k", "kty": "oct", "k": "!" * 43},
+        {"kid": "k", "kty": "oct", "k": part(b"x" * 32), "alg": "HS512"},
+        {"kid": "k", "kty": "RSA", "k": part(b"x" * 32)},
+        {"kty": "oct", "k": part(b"x" * 32)},
+        {"kid": "k", "kty": []},
+        {"kid": "k", "secret": None},
+        {"kid": "k", "secret": 5},
+        {"kid": "k", "secret": "x" * 31},
+        {"kid": "k", "secret": "x" * (SECRET_BYTES_MAX + 1)},
+        {"kid": "k", "secret": "with a blank and then thirty more characters"},
+        {"kid": "k", "secret": "é" * 32},
+        {"kid": "k", "secret": "\x00" * 32},
+        {"kid": "k", "secret": "x" * 32, "algorithm": "ES256"},
+        {"kid": "k", "secret": "x" * 32, "public_key": public_pem(PRIVATE)},
     ],
 )
-def test_what_is_no_public_key_for_es256_is_none(value: object):
+def test_what_is_neither_a_public_key_for_es256_nor_a_long_secret_is_none(value: object):
     assert read_identity_key(value) is None
+
+
+@pytest.mark.parametrize(
+    "public",
+    [
+        public_pem(PRIVATE).encode(),
+        "".join(public_pem(PRIVATE).splitlines()[1:-1]).encode(),
+        PRIVATE.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+        PRIVATE.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH),
+        json.dumps(ECAlgorithm.to_jwk(PRIVATE.public_key(), as_dict=True)).encode(),
+    ],
+)
+def test_a_public_key_is_no_secret_in_whatever_form_it_comes(public: bytes):
+    assert read_identity_key({"kid": "k", "secret": public.decode("latin-1")}) is None
+    assert read_identity_key({"kid": "k", "kty": "oct", "k": part(public)}) is None
 
 
 def test_every_fault_has_its_hint():
@@ -237,7 +285,7 @@ def test_a_websites_token_vouches_until_it_expires():
 
     assert token is not None
     assert find_fault(token, KEYS, NOW) is None
-    assert find_fault(token, KEYS, NOW + 300_000 + EXPIRY_LEEWAY_MILLISECONDS) is TokenFault.EXPIRED
+    assert find_fault(token, KEYS, NOW + 300_000 + LEEWAY_MILLISECONDS) is TokenFault.EXPIRED
 
 
 @pytest.mark.parametrize(
@@ -248,7 +296,11 @@ def test_a_websites_token_vouches_until_it_expires():
         unsigned(exp=NOW),
         signed(),  # says not when it expires
         website_token().rpartition(".")[0] + ".",
-        jwt.encode({"sub": "42", "exp": 1}, "s" * 64, "HS256"),
+        jwt.encode({"sub": "42"}, SECRET, "HS256"),  # nor does this
+        jwt.encode({"sub": "42", "exp": 1}, "s" * 64, "HS512"),
+        jwt.encode({"sub": "42", "exp": 1}, SECRET, "HS256", headers={"crit": ["x"]}),
+        website_token(nbf="yesterday"),
+        website_token(nbf=True),
         f"{part({'alg': 'ES256'})}.{part({'sub': True, 'exp': 1})}.{part(b'x')}",
         f"{part({'alg': 'ES256'})}.{part({'sub': '42', 'exp': '1'})}.{part(b'x')}",
         f"{part({'alg': 'ES256', 'kid': 5})}.{part({'sub': '42', 'exp': 1})}.{part(b'x')}",
@@ -257,6 +309,82 @@ def test_a_websites_token_vouches_until_it_expires():
 )
 def test_what_is_no_token_of_a_website_is_none(text: str):
     assert read_identity_token(text) is None
+
+
+def shared_token(secret: str = SECRET, kid: str | None = "shared", **claims: object) -> str:
+    return jwt.encode(
+        {"sub": "42", "exp": NOW // 1000 + 300, **claims}, secret, "HS256", headers={"kid": kid} if kid else None
+    )
+
+
+def fault_of_websites(text: str, now: int = NOW, keys: IdentityKeys = KEYS) -> TokenFault | None:
+    token = read_identity_token(text)
+    assert token is not None
+    return find_fault(token, keys, now)
+
+
+def signed_with_bytes(secret: bytes, header: dict[str, object]) -> str:
+    """Sign past PyJWT, which does not lend itself to attacks."""
+    text = f"{part(header)}.{part({'sub': '42', 'exp': NOW // 1000 + 300})}"
+    return f"{text}.{part(hmac.digest(secret, text.encode(), 'sha256'))}"
+
+
+def test_a_token_that_was_signed_with_a_shared_secret_vouches_for_its_subject():
+    assert fault_of_websites(shared_token()) is None
+    assert fault_of_websites(shared_token("x" * 32)) is TokenFault.WRONG_SIGNATURE
+    assert fault_of_websites(shared_token(kid="gone")) is TokenFault.UNKNOWN_KEY
+
+
+@pytest.mark.parametrize("form", [public_pem(PRIVATE), public_pem(PRIVATE).strip()])
+def test_a_token_cannot_choose_that_a_public_key_is_its_secret(form: str):
+    forged = signed_with_bytes(form.encode(), {"alg": "HS256", "kid": KID})
+    nameless = signed_with_bytes(form.encode(), {"alg": "HS256"})
+
+    assert fault_of_websites(forged) is TokenFault.UNKNOWN_KEY
+    assert fault_of_websites(nameless) is TokenFault.WRONG_SIGNATURE
+
+
+def test_a_key_is_for_its_own_algorithm_alone():
+    _, claims, signature = website_token().split(".")
+    relabelled = ".".join((part({"alg": "HS256", "kid": KID}), claims, signature))
+    shared = signed_with_bytes(SECRET.encode(), {"alg": "ES256", "kid": "shared"})
+
+    assert [fault_of_websites(text) for text in (relabelled, shared)] == [TokenFault.UNKNOWN_KEY] * 2
+    assert read_token(signed_with_bytes(SECRET.encode(), {"typ": "JWT", "alg": "HS256"})) is None
+
+
+def test_a_token_need_not_name_its_key():
+    nameless = jwt.encode({"sub": "42", "exp": NOW // 1000 + 300}, PRIVATE, "ES256")
+    other = jwt.encode({"sub": "42", "exp": NOW // 1000 + 300}, OTHER, "ES256")
+
+    assert [fault_of_websites(text) for text in (nameless, shared_token(kid=None))] == [None, None]
+    assert [fault_of_websites(text) for text in (other, shared_token("x" * 32, kid=None))] == [
+        TokenFault.WRONG_SIGNATURE
+    ] * 2
+    assert fault_of_websites(shared_token(kid=None), keys=keys_in_force([WITH_PUBLIC])) is TokenFault.UNKNOWN_KEY
+
+
+def test_a_token_holds_from_its_nbf_on_and_a_little_before_for_clocks_that_differ():
+    begins = NOW // 1000
+    early = begins * 1000 - LEEWAY_MILLISECONDS
+
+    for text in (website_token(nbf=begins), shared_token(nbf=begins)):
+        assert [fault_of_websites(text, now) for now in (early - 1, early)] == [TokenFault.NOT_YET_VALID, None]
+
+
+def test_while_keys_are_changed_over_both_count_and_afterwards_the_new_one_alone():
+    newer = read_identity_key({"kid": "newer", "secret": "y" * 32})
+    assert newer is not None
+    tokens = shared_token(), shared_token("y" * 32, "newer"), shared_token(kid=None), shared_token("y" * 32, None)
+
+    def faults(*keys: IdentityKey) -> list[TokenFault | None]:
+        return [fault_of_websites(text, keys=keys_in_force(keys)) for text in tokens]
+
+    unknown, wrong = TokenFault.UNKNOWN_KEY, TokenFault.WRONG_SIGNATURE
+    assert WITH_SECRET is not None
+    assert faults(WITH_SECRET) == [None, unknown, None, wrong]
+    assert faults(WITH_SECRET, newer) == [None] * 4
+    assert faults(newer) == [unknown, None, wrong, None]
 
 
 @given(st.text() | st.lists(st.dictionaries(st.text(max_size=4), st.integers() | st.text()), max_size=3).map(str))

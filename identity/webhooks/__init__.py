@@ -1,0 +1,1 @@
+"""Webhooks: the change feed, pushed to addresses that admins name, signed as Standard Webhooks says."""

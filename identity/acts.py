@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
-from identity import belonging, identifications
-from identity.belonging import ChangePoint, Stretch
+from identity import identifications
+from identity.belonging import Stretch
 from identity.intake import Intake
 from identity.resolve import (
     Changes,
@@ -15,10 +15,10 @@ from identity.resolve import (
     FactKind,
     Pair,
     Visitor,
-    counting_facts,
     customers_moved,
     follow,
     linked_since,
+    stretches_of,
     undone_facts,
 )
 from profiles import fields as field_table
@@ -32,8 +32,6 @@ from profiles.undoing import Ledgers
 
 FACTS_MAX = 10_000
 """Facts of a visitor whose identifications can be taken back: all of them are read for it."""
-TARGETS_MAX = 10_000
-"""Rows of one ledger that one act may take back."""
 LOCKED_FIELDS_MAX = 200
 NOTE_CHARACTERS_MAX = 500
 ADMIN_SOURCE = "admin"
@@ -257,11 +255,11 @@ class Acts:
             held = found[workspace_id, customer_id]
             link = Link.LINKED if customer_id in since else Link.UNLINKED
             row = self.new_act(workspace_id, customer_id, None, by, now)
-            told = msgspec.structs.replace(row, is_link=True, link=link, visitor_id=visitor_id)
-            applied = ledger.replay(held, told, ())
-            keep(changes, workspace_id, applied)
-            theirs = [f for f in facts if f.fact_id in changed and f.customer_id == customer_id]
-            await self._unadopt(connection, workspace_id, applied.profile, theirs, targets, by, changes)
+            row = msgspec.structs.replace(row, is_link=True, link=link, visitor_id=visitor_id)
+            keep(changes, workspace_id, ledger.replay(held, row, ()))
+        told = [f for f in facts if f.fact_id in changed and f.applied and f.customer_id is not None]
+        gone, back = [f for f in told if f.fact_id not in undone], [f for f in told if f.fact_id in undone]
+        await self._unadopt(connection, workspace_id, visitor_id, gone, back, by, changes)
         merges = [merge for _, merge in changes.merges]
         was, will_be = stretches_of(facts), stretches_of([*facts, fact])
         return Unlinked(before, after, fact, targets, was, will_be, moved, merges)
@@ -270,34 +268,42 @@ class Acts:
         self,
         connection: Connection,
         workspace_id: int,
-        held: Profile,
-        facts: Sequence[Fact],
-        targets: Collection[str],
+        visitor_id: str,
+        gone: Sequence[Fact],
+        back: Sequence[Fact],
         by: By,
         changes: Changes,
     ) -> None:
-        """Take the values back that the customer got of the anonymous visitor by these facts, or let them count again."""
+        """Take back what customers got of the anonymous visitor by facts that are gone, and let count again what they
+        got by those that are back. Whoever is joined got it in the other's ledger, too."""
+        named = {(workspace_id, str(fact.customer_id)) for fact in (*gone, *back)}
+        joined = {(workspace_id, other) for key in named if (other := changes.customers[key].joined_into) is not None}
+        rows = self._spreads.key_rows(joined - changes.customers.keys())
+        found = {**await store.load_customers(connection, self._database, rows), **changes.customers}
         ledgers = Ledgers(connection, self._spreads, workspace_id)
-        adopted = [
-            row
+        for key in sorted(named | joined):
+            adopted, again = [await self._adopted(ledgers, found[key], facts) for facts in (gone, back)]
+            if not adopted and not again:
+                continue
+            acts = await ledgers.acts(key[1])
+            undone = ledger.undone(acts)
+            # What an admin took back alone has no visitor: that stays.
+            theirs = [row for row in acts if row.act is Act.UNDO and row.visitor_id == visitor_id]
+            wanted = {row.merge_id for row in theirs if not again.isdisjoint(row.undoes)} | adopted
+            wanted -= undone.keys()
+            if wanted:
+                act = self.new_act(workspace_id, key[1], Act.UNDO, by)
+                act = msgspec.structs.replace(act, undoes=tuple(sorted(wanted)), visitor_id=visitor_id)
+                keep(changes, workspace_id, await undoing.take_back(ledgers, found[key], act))
+
+    async def _adopted(self, ledgers: Ledgers, held: Profile, facts: Sequence[Fact]) -> set[str]:
+        """Return the ids of the merges by which these facts gave a ledger what the anonymous visitor had said."""
+        return {
+            row.merge_id
             for fact in facts
             for row in await ledgers.adopted(held.customer_id, fact.visitor_id, fact.occurred_at, fact.received_at)
-        ]
-        if not adopted:
-            return
-        acts = await ledgers.acts(held.customer_id)
-        undone = ledger.undone(acts)
-        ids = {row.merge_id for row in adopted}
-        if any(fact.fact_id in targets for fact in facts):
-            wanted = ids - undone.keys()
-        else:
-            # An act that took more back than this stays: that more must not count again.
-            wanted = {row.merge_id for row in acts if row.merge_id in undone.values() and ids.issuperset(row.undoes)}
-        if not wanted:
-            return
-        act = self.new_act(workspace_id, held.customer_id, Act.UNDO, by)
-        act = msgspec.structs.replace(act, undoes=tuple(sorted(wanted)))
-        keep(changes, workspace_id, await undoing.take_back(ledgers, held, act))
+            if fact.customer_id == (row.other_id if row.other_id in held.absorbs else held.customer_id)
+        }
 
     def new_act(self, workspace_id: int, customer_id: str, act: Act | None, by: By, now: int | None = None) -> Merge:
         """Return the ledger row of an act, yet without a version; None: of a change of links alone."""
@@ -322,15 +328,6 @@ def keep(changes: Changes, workspace_id: int, applied: Applied) -> None:
     """Add a ledger row, and the profile after it, to what is to be written."""
     changes.customers[workspace_id, applied.profile.customer_id] = applied.profile
     changes.merges.append((workspace_id, applied.merge))
-
-
-def stretches_of(facts: Sequence[Fact]) -> list[Stretch]:
-    """Return whose the time of a visitor is of whom this was said."""
-    return belonging.stretches(
-        ChangePoint(fact.occurred_at, fact.version, fact.customer_id, fact.kind is FactKind.ERASED)
-        for fact in counting_facts(facts)
-        if fact.applied and fact.kind is not FactKind.ANONYMOUS
-    )
 
 
 def no_customer() -> Problem:

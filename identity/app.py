@@ -34,7 +34,7 @@ from identity.demo import demo_handlers
 from identity.disclosure import Disclosure
 from identity.docs import docs_handlers
 from identity.erasure import Eraser
-from identity.erasure_routes import ERASURES_PATH, LIFT_PATH, ErasureRoutes
+from identity.erasure_routes import ERASURES_PATH, ErasureRoutes
 from identity.feed import CHANGES_PATH, ChangeRoutes, Feed
 from identity.footprint_routes import FOOTPRINT_PATH, SUMMARY_PATH, FootprintRoutes
 from identity.gate import Gate
@@ -73,7 +73,7 @@ GC_THRESHOLD = 20_000
 """Objects made between two looks for garbage; few of ours are ever part of a cycle."""
 PARENT_POLL_SECONDS = 1.0
 """How soon a worker notices that its supervisor was killed."""
-_MOUNTED = (CUSTOMERS_PATH, VISITORS_PATH, PROJECTS_PATH, ADMIN_CUSTOMERS_PATH, ADMIN_VISITORS_PATH)
+_MOUNTED = (CUSTOMERS_PATH, VISITORS_PATH, PROJECTS_PATH, ADMIN_CUSTOMERS_PATH, ADMIN_VISITORS_PATH, ERASURES_PATH)
 
 
 class Service:
@@ -107,7 +107,7 @@ class Service:
         self.segment = SegmentRoutes(self.intake, self.gate, now_milliseconds)
         self.footprints = FootprintRoutes(self.database, self.access, self.spreads, now_milliseconds)
         self.disclosure = Disclosure(self.database, self.spreads, self.footprints.retentions, now_milliseconds)
-        self.erasures = ErasureRoutes(self.access, self.eraser, self.disclosure, self.tombstones)
+        self.erasures = ErasureRoutes(self.access, self.eraser, self.disclosure)
         self.writes = CustomerWrites(self.intake, self.access, now_milliseconds)
         visitor_past = VisitorPast(self.database, self.spreads)
         self.past = Past(self.database, self.spreads, visitor_past.linked_at)
@@ -263,8 +263,7 @@ def _raw_handlers(service: Service) -> list[ControllerRouterHandler]:
         FOOTPRINT_PATH: service.footprints.by_query,
         SUMMARY_PATH: service.footprints.summary_by_query,
         CHANGES_PATH: service.changes.changes,
-        ERASURES_PATH: service.erasures.list_erasures,
-        LIFT_PATH: service.erasures.lift,
+        ERASURES_PATH: service.erasures.dispatch,
         EXPLAIN_PATH: service.arrivals.endpoint,
         "/livez": service.operations.livez,
         "/readyz": service.operations.readyz,

@@ -904,7 +904,7 @@ def _acts(command: Callable[[str, Command, str, str], argparse.ArgumentParser]) 
         _act("undo_many"),
         "Take back every merge and identification that the filters find, in steps; what is broken off goes on in the "
         "running service. Name an operation, or a channel, visitor or customer with --from.",
-        "identity undo-many --channel CHANNEL_ID --from 2026-06-01T08:00:00Z --to 2026-06-01T09:00:00Z --dry-run",
+        "identity undo-many --channel CHANNEL_ID --from 2026-06-01T08:00:00Z --dry-run",
     )
     one.add_argument("--channel", dest="channel_id", metavar="CHANNEL_ID", help="what came by this channel")
     one.add_argument("--visitor", dest="visitor_id", metavar="ID", help="what this visitor caused")

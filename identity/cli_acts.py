@@ -23,6 +23,7 @@ from identity.admin.acts import (
 )
 from identity.admin.joining import JoinView, LockView, join_view
 from identity.bulk import Counts
+from identity.render import safe
 from identity.visitors import read_known_customer_id
 from profiles.access import Workspace
 from profiles.http import Problem
@@ -118,7 +119,11 @@ def _customer(sent: str) -> str:
 
 
 def render(view: Any) -> str:
-    """Return what was done, or would be, for people."""
+    """Return what was done, or would be, for people; strangers' values cannot steer the terminal."""
+    return "\n".join(map(safe, _render(view).splitlines()))
+
+
+def _render(view: Any) -> str:
     match view:
         case UndoView():
             return "\n".join(_undo(view))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from identity.cli import UsageError
 from identity.erasure import Erasure, Receipt
 from identity.erasure_routes import ErasureView, erasure_view
 from identity.render import table
@@ -66,14 +67,14 @@ async def reapply(service: "Service", workspace: Workspace, options: argparse.Na
     try:
         kept = msgspec.json.decode(path.read_bytes(), type=ErasureList)  # noqa: ASYNC240 - nobody else waits
     except OSError as error:
-        raise Problem(422, "invalid_file", f"{path} cannot be read ({type(error).__name__}).") from None
+        raise UsageError(f"{path} cannot be read ({type(error).__name__}).") from None
     except (msgspec.MsgspecError, UnicodeError):
-        raise Problem(422, "invalid_file", f"{path} is not what identity erasures --json wrote.") from None
+        raise UsageError(f"{path} is not what identity erasures --json wrote.") from None
     if kept.key_proof != service.tombstones.proof():
         message = f"{path} is of another store, or of a time before its key: nobody can be found by its hashes."
-        raise Problem(422, "other_store", message)
+        raise UsageError(message)
     if kept.workspace != workspace.slug:
-        raise Problem(422, "other_workspace", f"{path} is of the workspace {kept.workspace}.")
+        raise UsageError(f"{path} is of the workspace {kept.workspace}.")
     erased = await service.eraser.reapply(workspace.workspace_id, [_erasure(view) for view in kept.items], ACTOR)
     return Reapplied(len(kept.items), erased)
 
@@ -94,7 +95,7 @@ def _customer(text: str) -> str:
 def _erasure(view: ErasureView) -> Erasure:
     erased_at = read_time(view.erased_at)
     if erased_at is None:
-        raise Problem(422, "invalid_file", "A time in the file is none.")
+        raise UsageError("A time in the file is none.")
     return Erasure(
         bucket=view.bucket,
         customer_hash=view.customer_hash,

@@ -10,14 +10,13 @@ from uuid import UUID
 import msgspec
 
 from identity import identifications
-from identity.acts import stretches_of
 from identity.admin.ledger import RefusalView, refusal_view
 from identity.belonging import Stretch
 from identity.erasure import cleared, load_group
 from identity.footprint import Footprints, Page, Retentions, Source, Told
-from identity.footprint_routes import event_view
-from identity.resolve import Fact
-from identity.visitor_routes import identification_view
+from identity.footprint_routes import FootprintEvent, event_view
+from identity.resolve import Fact, stretches_of
+from identity.visitor_routes import IdentificationView, identification_view
 from profiles.clock import to_text
 from profiles.database import Connection, Database
 from profiles.http import Problem
@@ -25,7 +24,7 @@ from profiles.profile import Merge, Profile
 from profiles.remarks import JsonValue
 from profiles.store import Spreads
 from profiles.undoing import Ledgers
-from profiles.views import merge_view
+from profiles.views import MergeView, merge_view
 
 PAGE_ROWS = 500
 PAGE_VISITORS = 50
@@ -53,6 +52,26 @@ class HeldCustomer(msgspec.Struct, frozen=True):
     locked: list[str]
 
 
+class HeldVisitor(msgspec.Struct, frozen=True):
+    """A visitor that was the person. Of one that others were too (``shared``), only what was said of the person."""
+
+    visitor_id: str
+    shared: bool
+    identifications: list[IdentificationView]
+
+
+class PersonDocument(msgspec.Struct, frozen=True):
+    """Everything that is held of one person. ``customers``: the one asked for, and all that are joined with it."""
+
+    customer_id: str
+    told_at: str
+    customers: list[HeldCustomer]
+    merges: list[MergeView]
+    visitors: list[HeldVisitor]
+    footprint: list[FootprintEvent]
+    refusals: list[RefusalView]
+
+
 class Disclosure:
     """Tells what is held of a person. ``clock`` gives milliseconds since 1970."""
 
@@ -63,7 +82,7 @@ class Disclosure:
         self._clock = clock
 
     async def tell(self, workspace_id: int, customer_id: str) -> AsyncIterator[bytes]:
-        """Give the document in pieces.
+        """Give the document in pieces, which together are a ``PersonDocument``.
 
         Raises:
             Problem: 404, no such customer; before anything is given.
@@ -114,7 +133,7 @@ class Disclosure:
         async for visitor_id, facts in self._logs(workspace_id, customer_ids):
             theirs = told_of(facts, customer_ids)
             said = [identification_view(fact) for fact in theirs]
-            yield {"visitor_id": visitor_id, "shared": len(theirs) < len(facts), "identifications": said}
+            yield HeldVisitor(visitor_id, len(theirs) < len(facts), said)
 
     async def _footprint(self, workspace_id: int, customer_ids: Sequence[str]) -> AsyncIterator[object]:
         for customer_id in customer_ids:

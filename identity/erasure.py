@@ -19,9 +19,8 @@ import msgspec
 import psycopg
 
 from identity import identifications
-from identity.acts import stretches_of
 from identity.intake import ALONE_ATTEMPTS_MAX, BACK_OFF_SECONDS_MAX, Intake
-from identity.resolve import Fact, FactKind, Visitor, follow
+from identity.resolve import Fact, FactKind, Visitor, follow, stretches_of
 from identity.tombstones import Tombstones
 from profiles import store
 from profiles.access import Access
@@ -129,13 +128,6 @@ class _PurchaseKey(msgspec.Struct, frozen=True):
     workspace_id: int
     transaction_id: str
     record_id: str
-
-
-class _PairKey(msgspec.Struct, frozen=True):
-    bucket: int
-    workspace_id: int
-    customer_id: str
-    visitor_id: str
 
 
 _removed = msgspec.json.Decoder(Removed)
@@ -585,11 +577,11 @@ class Eraser:
                 return
             await asyncio.sleep(BARRIER_SECONDS)
 
-    async def _visitors(self, under: _Under, customer_id: str, after: str) -> list[tuple[str, bool]]:
-        """Return the next visitors of a customer, and whether they were linked or only added to be looked at."""
+    async def _visitors(self, under: _Under, customer_id: str, after: str) -> list[str]:
+        """Return the next visitors of a customer."""
         values = {**self._of(under.workspace_id, customer_id), "after": after, "rows_max": STEP_VISITORS_MAX}
         rows = await self._read(under, "profiles", "list_pairs", values)
-        return [(visitor_id, linked_at != _ADDED_AT) for visitor_id, linked_at, _ in rows]
+        return [visitor_id for visitor_id, _, _ in rows]
 
     async def _read(
         self, under: _Under, package: str, name: str, values: Mapping[str, object]
@@ -601,9 +593,8 @@ class Eraser:
     async def _clear_visitors(self, under: _Under, customer_id: str) -> None:
         after = ""
         while found := await self._visitors(under, customer_id, after):
-            visitor_ids = [visitor_id for visitor_id, _ in found]
-            await self._clear(under, visitor_ids)
-            after = visitor_ids[-1]
+            await self._clear(under, found)
+            after = found[-1]
 
     async def _clear_unapplied(self, under: _Under, customer_id: str) -> None:
         values = {**self._everywhere(under.workspace_id), "customer_id": customer_id, "rows_max": STEP_VISITORS_MAX}
@@ -676,18 +667,16 @@ class Eraser:
     async def _remove_visitors(self, under: _Under, customer_id: str) -> None:
         """Remove what the visitors did in the customer's time, and those that were nobody else's wholly."""
         while found := await self._visitors(under, customer_id, ""):
-            for visitor_id, _ in found:
+            for visitor_id in found:
                 await self._remove_done(under, visitor_id)
             await self._step(under, self._unlinking(under, customer_id, found))
 
-    def _unlinking(self, under: _Under, customer_id: str, found: Sequence[tuple[str, bool]]) -> _Step[None]:
-        bucket = self._spreads.bucket(under.workspace_id, customer_id)
-        rows = [_PairKey(bucket, under.workspace_id, customer_id, visitor_id) for visitor_id, _ in found]
-        values = {"rows": rows_json(rows).decode(), "buckets": [bucket]}
+    def _unlinking(self, under: _Under, customer_id: str, visitor_ids: Sequence[str]) -> _Step[None]:
+        values = {**self._of(under.workspace_id, customer_id), "visitor_ids": visitor_ids}
 
         async def work(connection: Connection, removed: Removed) -> None:
-            await _rows(connection, "profiles", "delete_pairs", values)
-            removed.links += sum(was_linked for _, was_linked in found)
+            gone = await _rows(connection, "profiles", "delete_pairs_of", values)
+            removed.links += sum(linked_at != _ADDED_AT for (linked_at,) in gone)
 
         return work
 

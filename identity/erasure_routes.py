@@ -1,23 +1,22 @@
 """Erasing a person, telling everything that is held of one, and the tombstones, over HTTP."""
 
+import re
 from collections.abc import Mapping
 
 import msgspec
 
-from identity.admin.query import next_link, read_body, read_limit, read_query
+from identity.admin.query import next_link, read_limit, read_query
 from identity.disclosure import Disclosure
 from identity.erasure import Eraser, Erasure, Removed
-from identity.tombstones import Tombstones
 from identity.visitors import read_known_customer_id
 from profiles.access import Access, Scope
 from profiles.clock import to_text
 from profiles.http import JSON_TYPE, NO_STORE, Problem, Request, Response, json_response
 
 ERASURES_PATH = "/api/v1/admin/erasures"
-LIFT_PATH = f"{ERASURES_PATH}/lift"
 DISCLOSURE_BYTES_MAX = 32 * 1024 * 1024
 """More of one person is told by the command line alone, which holds none of it."""
-_HASH_CHARACTERS = 64
+_HASH = re.compile("[0-9a-f]{64}")
 
 
 class ErasureView(msgspec.Struct, frozen=True):
@@ -44,21 +43,13 @@ class ErasurePage(msgspec.Struct, frozen=True):
     next_cursor: str | None
 
 
-class LiftAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whose erasure is to be lifted: by the id, or by the hash."""
-
-    customer_id: str | None = None
-    customer_hash: str | None = None
-
-
 class ErasureRoutes:
     """What can be asked."""
 
-    def __init__(self, access: Access, eraser: Eraser, disclosure: Disclosure, tombstones: Tombstones) -> None:
+    def __init__(self, access: Access, eraser: Eraser, disclosure: Disclosure) -> None:
         self._access = access
         self._eraser = eraser
         self._disclosure = disclosure
-        self._tombstones = tombstones
 
     async def erase(self, request: Request, sent: str) -> Response:
         """``DELETE /api/v1/customers/{customer_id}``: the receipt, with ``?dry_run=true`` of what would be removed."""
@@ -80,7 +71,16 @@ class ErasureRoutes:
                 raise Problem(413, "too_much_held", f"Over {megabytes} MiB are held: use identity export-customer.")
         return Response(200, b"".join(pieces), (JSON_TYPE, NO_STORE))
 
-    async def list_erasures(self, request: Request) -> Response:
+    async def dispatch(self, request: Request) -> Response:
+        """Everything below ``ERASURES_PATH``."""
+        parts = request.scope["path"][len(ERASURES_PATH) :].strip("/").split("/")
+        if parts == [""]:
+            return await self._list(request)
+        if len(parts) == 2 and parts[1] == "lift":
+            return await self._lift(request, parts[0])
+        raise Problem(404, "not_found", "There is nothing at this address.")
+
+    async def _list(self, request: Request) -> Response:
         """``GET /api/v1/admin/erasures``."""
         if request.method not in ("GET", "HEAD"):
             raise Problem(405, "method_not_allowed", "Use GET.", ((b"allow", b"GET, HEAD"),))
@@ -93,18 +93,14 @@ class ErasureRoutes:
         headers = next_link(ERASURES_PATH, query, cursor)
         return json_response(page, tuple((name.lower().encode(), text.encode()) for name, text in headers.items()))
 
-    async def lift(self, request: Request) -> Response:
-        """``POST /api/v1/admin/erasures/lift``: the customer may be taken again; nothing comes back by itself."""
+    async def _lift(self, request: Request, customer_hash: str) -> Response:
+        """``POST /api/v1/admin/erasures/{customer_hash}/lift``: the customer may be taken again."""
         if request.method != "POST":
             raise Problem(405, "method_not_allowed", "Use POST.", ((b"allow", b"POST"),))
         key = await self._access.authorize(request, Scope.ADMIN)
-        asked = await read_body(request, LiftAsked)
-        if (asked.customer_id is None) == (asked.customer_hash is None):
-            raise Problem(422, "invalid_body", "Name one: customer_id or customer_hash.")
-        customer_hash = asked.customer_hash or ""
-        if asked.customer_id is not None:
-            customer_hash = self._tombstones.hash_of(key.workspace_id, _customer(asked.customer_id))
-        return json_response(erasure_view(await self._eraser.lift(key.workspace_id, _hash(customer_hash), key.actor)))
+        if not is_hash(customer_hash):
+            raise Problem(404, "erasure_not_found", "Nobody was erased by this hash.")
+        return json_response(erasure_view(await self._eraser.lift(key.workspace_id, customer_hash, key.actor)))
 
 
 def erasure_view(erasure: Erasure) -> ErasureView:
@@ -141,14 +137,13 @@ def _customer(sent: str) -> str:
     return customer_id
 
 
-def _hash(text: str) -> str:
-    if len(text) != _HASH_CHARACTERS or not set(text) <= set("0123456789abcdef"):
-        raise Problem(404, "erasure_not_found", "Nobody was erased by this hash.")
-    return text
+def is_hash(text: str) -> bool:
+    """Return whether a text is what stands for a customer, as receipts tell it."""
+    return _HASH.fullmatch(text) is not None
 
 
 def _read_cursor(query: Mapping[str, str]) -> str:
     text = query.get("cursor", "")
-    if text and (len(text) != _HASH_CHARACTERS or not set(text) <= set("0123456789abcdef")):
+    if text and not is_hash(text):
         raise Problem(400, "invalid_cursor", "A cursor is what the page before gave as next_cursor.")
     return text

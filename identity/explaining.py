@@ -5,9 +5,8 @@ from enum import StrEnum
 
 import msgspec
 
-from identity.acts import stretches_of
 from identity.belonging import Stretch, stretch_at
-from identity.resolve import Fact, FactKind, Visitor, counting_facts, follow, linked_since, undone_facts
+from identity.resolve import Fact, FactKind, Visitor, counting_facts, follow, linked_since, stretches_of, undone_facts
 from profiles.store import CustomerVisitor
 
 

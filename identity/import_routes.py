@@ -111,7 +111,7 @@ class ImportRoutes:
         key = await self._access.authorize(request, Scope.PROFILES_WRITE)
         note = request.query().get("note")
         if note is not None and len(note) > NOTE_CHARACTERS_MAX:
-            raise Problem(422, "note_too_long", f"The note may have {NOTE_CHARACTERS_MAX} characters.")
+            raise Problem(400, "invalid_query", f"The note may have {NOTE_CHARACTERS_MAX} characters.")
         if request.headers.get(b"content-encoding", b"identity") != b"identity":
             raise Problem(415, "unsupported_encoding", "Send the lines as they are, without Content-Encoding.")
         declared = request.headers.get(b"content-length", b"0")

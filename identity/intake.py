@@ -350,14 +350,15 @@ class Intake:
             seen=identifications.seen_from(seen),
             purchases=identifications.seen_from(purchases),
         )
+        sought: set[Key] = set()
         while True:
             absent = missing(events, held)
-            if not absent.customers and not absent.histories:
+            wanted = absent.customers - sought
+            if not wanted and not absent.histories:
                 return held
-            more = await store.load_customers(connection, database, spreads.key_rows(absent.customers))
+            more = await store.load_customers(connection, database, spreads.key_rows(wanted))
             histories = await identifications.load_facts(connection, database, spreads.key_rows(absent.histories))
-            if absent.customers - more.keys():
-                raise Conflict  # erased since the visitor was read
+            sought |= wanted
             held = msgspec.structs.replace(
                 held, customers={**held.customers, **more}, histories={**held.histories, **histories}
             )
@@ -368,10 +369,14 @@ class Intake:
         """Add which customers that the events speak of were erased. In workspaces where nobody was, as far as is known,
         nobody is looked for, unless it must be (``looks_closely``); a customer whose erasure was lifted goes on behind
         the versions that there were."""
-        looked_for = events if looks_closely else [e for e in events if self._tombstones.is_in_use(e.sender.workspace_id)]
-        spoken_of = customers_spoken_of(looked_for)
-        current = {(at, visitor.customer_id) for (at, _), visitor in held.visitors.items() if visitor.customer_id}
-        found = await self._tombstones.find(connection, spoken_of | (current - held.customers.keys()))
+        in_use = self._tombstones.is_in_use
+        looked_for = events if looks_closely else [event for event in events if in_use(event.sender.workspace_id)]
+        # Somebody's visitor, or whom somebody is joined into, and nowhere held: an erasure is still under way.
+        absent = missing(events, held).customers
+        found = await self._tombstones.find(connection, customers_spoken_of(looked_for) | absent)
+        joined = {(at, profile.joined_into) for (at, _), profile in held.customers.items()}
+        if absent - found.keys() or absent & joined:
+            raise Conflict  # erased since the others were read
         if not found:
             return held
         lifted = {

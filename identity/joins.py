@@ -123,7 +123,7 @@ class Joins:
             )
         absorbing = self._act(workspace_id, into, Act.ABSORB, by, customer_id)
         into_rows, after = self._merge_all(
-            workspace_id, ledger.apply_act(other, absorbing), _offers(rows), customer_id, by
+            workspace_id, ledger.apply_act(other, absorbing), _offers(ledger.counting(rows)), customer_id, by
         )
         joining = ledger.apply_act(customer, self._act(workspace_id, customer_id, Act.JOIN, by, into))
         keep(changes, workspace_id, joining)
@@ -145,17 +145,18 @@ class Joins:
         ledgers = Ledgers(connection, self._spreads, workspace_id)
         acts = await ledgers.acts(other.customer_id)
         undone = ledger.undone(acts)
-        theirs = [row for row in await ledgers.of_other(other.customer_id, customer_id) if row.is_merge]
-        counting = [row for row in theirs if row.merge_id not in undone]
-        joins = {act.operation_id for act in acts if act.act is Act.ABSORB and act.other_id == customer_id}
-        since = [row for row in counting if row.operation_id not in joins]
+        joined = [act for act in acts if act.act is Act.ABSORB and act.other_id == customer_id][-1]
+        rows = await ledgers.of_other(other.customer_id, customer_id)
+        theirs = [row for row in rows if row.is_merge and row.version > joined.version]
+        since = [row for row in theirs if row.operation_id != joined.operation_id and row.merge_id not in undone]
+        # Also what was taken back before: it must not count here again once that is taken back.
         releasing = self._act(workspace_id, other.customer_id, Act.RELEASE, by, customer_id)
-        releasing = msgspec.structs.replace(releasing, undoes=tuple(sorted(row.merge_id for row in counting)))
+        releasing = msgspec.structs.replace(releasing, undoes=tuple(sorted(row.merge_id for row in theirs)))
         released = await undoing.take_back(ledgers, other, releasing)
         keep(changes, workspace_id, released)
         unjoining = self._act(workspace_id, customer_id, Act.UNJOIN, by, other.customer_id)
         customer_rows, after = self._merge_all(
-            workspace_id, ledger.apply_act(customer, unjoining), _offers(since), other.customer_id, by
+            workspace_id, ledger.apply_act(customer, unjoining), _offers(since), None, by
         )
         for applied in customer_rows:
             keep(changes, workspace_id, applied)
@@ -167,10 +168,13 @@ class Joins:
         workspace_id: int,
         act: Applied,
         offers: Sequence[tuple[Merge, Sequence[Reading], Policy]],
-        other_id: str,
+        other_id: str | None,
         by: By,
     ) -> tuple[list[Applied], Profile]:
-        """Return the act, the merges of all that another ledger offers after it, and the profile in the end."""
+        """Return the act, the merges of all that another ledger offers after it, and the profile in the end.
+
+        ``other_id`` is the joined customer of whom it was said.
+        """
         done, profile = [act], act.profile
         bucket = self._spreads.bucket(workspace_id, profile.customer_id)
         for row, readings, policy in offers:
@@ -214,15 +218,12 @@ def _require_joinable(customer: Profile, other: Profile) -> None:
 
 
 def _offers(rows: Sequence[Merge]) -> list[tuple[Merge, Sequence[Reading], Policy]]:
-    """Return what those rows of a ledger that count offered, as old as it was, and what it may do elsewhere.
+    """Return what merges of a ledger offered, as old as it was, and what it may do elsewhere.
 
     What a sign-up was allowed to set there counts by its age here; what it, or a lock, kept out there is no offer.
     """
-    undone = ledger.undone(rows)
     found: list[tuple[Merge, Sequence[Reading], Policy]] = []
     for row in rows:
-        if not row.is_merge or row.merge_id in undone:
-            continue
         is_sign_up = row.policy is Policy.CREATE_ONLY
         barred = {d.field for d in row.decisions if d.verdict is Verdict.KEPT_EXISTING}
         readings = tuple(

@@ -11,7 +11,17 @@ from typing import Any
 
 import msgspec
 
-from identity.acts import FACTS_MAX
+from identity.acts import FACTS_MAX, NOTE_CHARACTERS_MAX
+from identity.admin.acts import (
+    BulkAsked,
+    BulkPreview,
+    OperationList,
+    OperationView,
+    StretchView,
+    UndoAsked,
+    UndoView,
+    UnlinkView,
+)
 from identity.admin.arrivals import (
     CHECK_CODES,
     EXPLAIN_BYTES_MAX,
@@ -43,6 +53,7 @@ from identity.admin.explain import (
     StretchExplanation,
     VisitorExplanation,
 )
+from identity.admin.joining import DismissAsked, JoinAsked, JoinView, LockAsked, LockView, SuggestionPage
 from identity.admin.ledger import MERGE_FILTERS, REFUSAL_FILTERS, MergePage, RefusalPage, RefusalView
 from identity.admin.query import LIMIT_DEFAULT, LIMIT_MAX
 from identity.administration import (
@@ -58,9 +69,28 @@ from identity.administration import (
 )
 from identity.changes import ChangeType
 from identity.customer_writes import CRM_SOURCE, PATCH_BYTES_MAX
+from identity.disclosure import HeldCustomer, HeldValue, PersonDocument
+from identity.erasure import Receipt, Removed
+from identity.erasure_routes import (
+    DISCLOSURE_BYTES_MAX,
+    ERASURES_PATH,
+    ErasurePage,
+    ErasureView,
+)
 from identity.explaining import FACT_OUTCOMES, STRETCH_REASONS, FactOutcome, StretchReason
 from identity.feed import CHANGES_DEFAULT, CHANGES_MAX, Change, ChangePage
 from identity.footprint_routes import TYPES_MAX, FootprintEvent, FootprintPage, FootprintSummary, Revenue
+from identity.import_routes import (
+    IMPORT_BYTES_MAX,
+    IMPORT_LINE_BYTES_MAX,
+    IMPORT_LINES_MAX,
+    IMPORT_PATH,
+    IMPORT_PAUSE_SECONDS_MAX,
+    ImportFault,
+    ImportResult,
+)
+from identity.imports.run import NOTE_CHARACTERS_MAX as IMPORT_NOTE_CHARACTERS_MAX
+from identity.joins import JOINED_IDS_MAX
 from identity.parse import (
     AUTHENTICATE_BYTES_MAX,
     CRM_PATCH,
@@ -113,9 +143,10 @@ from profiles.idempotency import (
 )
 from profiles.past import LEDGER_ROWS_MAX, ROWS_EXPLAINED_MAX
 from profiles.patches import OPERATIONS, OPERATIONS_MAX, PATH_CHARACTERS_MAX
-from profiles.profile import Merge, Policy
+from profiles.profile import Act, Merge, Policy
 from profiles.remarks import HINTS, Decision, Reason, Verdict
 from profiles.routes import CUSTOMERS_PER_INPUT_MAX, LOOKUP_BYTES_MAX, LOOKUP_INPUTS_MAX, LookupResult
+from profiles.suggestions import Suggestion
 from profiles.views import CustomerView, DecisionView, MergeView, Provenance, VisitorView, merge_view
 
 Json = dict[str, Any]
@@ -125,7 +156,9 @@ STRUCTS: tuple[type, ...] = (
     NewChannel, ChannelChange, KeyPage, KeyView, NewKey, CreatedKeyView, FootprintPage, FootprintSummary, WorkspaceView,
     WorkspaceChange, SdkRelease,
     ChangePage, WebhookPage, WebhookView, CreatedWebhookView, NewWebhook, WebhookChange, Resending, OutcomeView,
-    DeliveryPage, CustomerExplanation, VisitorExplanation, CustomerDiff, ArrivalExplanation,
+    UndoAsked, UndoView, UnlinkView, BulkAsked, BulkPreview, OperationView, OperationList, LockAsked, LockView,
+    JoinAsked, JoinView, SuggestionPage, DismissAsked, Receipt, ErasurePage, ErasureView, PersonDocument,
+    DeliveryPage, ImportResult, CustomerExplanation, VisitorExplanation, CustomerDiff, ArrivalExplanation,
 )  # fmt: skip
 """What answers and admins' bodies are made of; the structs within are found by themselves."""
 
@@ -167,6 +200,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "missing_subject": (400, "The query names neither a customer nor a visitor, or both."),
     "unknown_include": (400, "Something else than provenance was to be included."),
     "unknown_parameter": (400, "A query parameter is not one of those listed here."),
+    "invalid_dry_run": (400, "dry_run is true or false."),
     "invalid_cursor": (400, "The cursor is not one that the page before gave."),
     "invalid_limit": (400, f"The limit is a whole number from 1 to {LIMIT_MAX}, of changes to {CHANGES_MAX}."),
     "invalid_as_of": (400, "Neither an RFC 3339 time with its offset nor milliseconds since 1970."),
@@ -182,6 +216,8 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "invalid_field": (400, "Too long, with control characters, or no field's name where one field is asked about."),
     "invalid_verdict": (400, "Not one of the closed list; the message names it."),
     "invalid_reason": (400, "Not one of the closed list; the message names it."),
+    "invalid_shared": (400, "shared is email or phone."),
+    "invalid_after": (400, "after is what the page before gave."),
     "missing_key": (401, "No key came along."),
     "unknown_app_id": (401, "The app id is the id of no channel in force."),
     "invalid_token": (
@@ -195,6 +231,9 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "not_found": (404, "There is nothing at this address."),
     "customer_not_found": (404, "No customer is held by this id."),
     "visitor_not_found": (404, "No visitor with this id was ever seen."),
+    "identification_not_found": (404, "Nothing with this id was said of this visitor."),
+    "operation_not_found": (404, "No import and no bulk undo has this id."),
+    "erasure_not_found": (404, "Nobody was erased by this hash, in this workspace."),
     "merge_not_found": (404, "No merge of this workspace has this id."),
     "channel_not_found": (404, "No channel of this workspace has this id."),
     "webhook_not_found": (404, "No webhook of this workspace has this id."),
@@ -202,6 +241,12 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "key_not_found": (404, "No key of this workspace has this id."),
     "method_not_allowed": (405, "The address takes other methods."),
     "body_too_slow": (408, f"The body did not arrive within {BODY_SECONDS_MAX:.0f} s."),
+    "not_undoable": (409, "A row of this kind is not taken back by an undo: the message says by what instead."),
+    "already_joined": (409, "One of the two is joined into a customer already."),
+    "has_joined": (409, "Others are joined into this customer: join the other way round."),
+    "too_many_joined": (409, f"At most {JOINED_IDS_MAX} customers may be joined into one."),
+    "not_joined": (409, "This customer is not joined into another one."),
+    "erasure_pending": (409, "Not everything of the customer is removed yet."),
     "channel_revoked": (409, "The channel was revoked, for good."),
     "ledger_too_long": (409, f"The customer's ledger has more than {LEDGER_ROWS_MAX:,} rows, or too many to join."),
     "log_too_long": (409, f"More than {FACTS_MAX:,} things were said of the visitor, or too many of several."),
@@ -219,11 +264,19 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "feed_restarted": (410, "The store was restored from a backup: read the feed again from its beginning."),
     "customer_exists": (412, "If-None-Match: * was sent, and there is a customer of this id."),
     "version_changed": (412, "The customer is not at the version that If-Match names."),
+    "too_much_held": (413, "More is held of the person than one answer may have."),
     "body_too_large": (413, "The body is over its limit."),
+    "unsupported_encoding": (415, "The body comes with a Content-Encoding; send it as it is."),
     "too_many_events": (413, f"One request may carry {EVENTS_MAX} events."),
     "too_many_messages": (413, f"One request may carry {MESSAGES_MAX} messages."),
     "too_many_inputs": (413, f"One lookup may have {LOOKUP_INPUTS_MAX} inputs."),
     "query_too_long": (414, f"The query may have {QUERY_BYTES_MAX} bytes."),
+    "invalid_filter": (422, "Name an operation_id; or a channel_id, visitor_id or customer_id, and from."),
+    "invalid_fields": (422, "Name fields as the field table holds them."),
+    "invalid_into": (422, "into is the id of the customer who this one is."),
+    "join_with_itself": (422, "A customer cannot be joined with itself."),
+    "invalid_customer_ids": (422, "customer_ids are the ids of two customers."),
+    "unusable_reason": (422, f"reason is a text of at most {NOTE_CHARACTERS_MAX} characters."),
     "invalid_body": (422, "A member of the body is missing, unknown or of another type; the message tells where."),
     "other_customer_id": (422, "The body has a customer_id, and it is not the one of the address."),
     "idempotency_key_reused": (422, "This Idempotency-Key came with another request before."),
@@ -262,10 +315,11 @@ _WRITE_KEY: list[Json] = [{"writeKey": []}, {}]
 """In the header; the empty choice stands for the key in the body, which OpenAPI has no word for."""
 _PREVIEW_KEY: list[Json] = [*_WRITE_KEY, {"secretKey": ["profiles:read"]}]
 
-_UUIDS = ("merge_id", "channel_id", "channel", "key_id", "refusal_id", "identification_id", "undone_by",
+_UUIDS = ("merge_id", "channel_id", "channel", "key_id", "refusal_id", "identification_id", "undone_by", "operation_id",
           "record_id", "webhook_id")  # fmt: skip
 _TIMES = ("occurred_at", "received_at", "created_at", "updated_at", "revoked_at", "linked_at", "set_at", "since",
-          "first_seen", "last_seen", "failing_since", "retry_at", "tried_at")  # fmt: skip
+          "first_seen", "last_seen", "failing_since", "retry_at", "tried_at",
+          "erased_at", "lifted_at", "told_at")  # fmt: skip
 _ID = "0197a3b0-5c00-7a1b-8c2d-0123456789ab"
 _CHANNEL = "6f1f7a52-7a3e-4c8e-9d62-0c6f3a3a4a11"
 _PUBLIC_KEY = "-----BEGIN PUBLIC KEY-----\n…\n-----END PUBLIC KEY-----\n"
@@ -337,8 +391,12 @@ def _paths() -> Json:
         **_croct_paths(),
         **_segment_paths(),
         **_lookup_paths(),
+        **_import_paths(),
         **_footprint_paths(),
         **_ledger_paths(),
+        **_undo_paths(),
+        **_join_paths(),
+        **_erasure_paths(),
         **_explain_paths(),
         **_workspace_paths(),
         **_channel_paths(),
@@ -695,6 +753,119 @@ def _customer_change() -> Callable[..., Json]:
     return describe
 
 
+_REMOVED = Removed(customers=1, merges=5, links=2, visitors=2, identifications=2, events=120, refusals=1)
+_HASH = "5f2c" * 16
+
+
+def _erase(name: str, summary: str, place: str, *problems: str) -> Json:
+    dry_run = _parameter("dry_run", "query", "true: only tell what would be removed.", enum=["true", "false"])
+    told = _operation(
+        "Writes",
+        name,
+        summary,
+        "Everything goes that is held of the customer and of all that are joined with it: profile, ledger, links, "
+        "footprint, refusals; visitors that were nobody else's wholly, of shared ones what they did in the customer's "
+        "time. A keyed hash of the id stays, by which later events that name the customer are refused as "
+        "erased_customer. It cannot be taken back. Of who is erased already, the receipt is given again.",
+        security=[{"secretKey": [str(Scope.PROFILES_WRITE)]}],
+        parameters=[_customer_id(place), dry_run],
+        answer=("Receipt", "What was removed, in rows", Receipt(_HASH, _MORNING, False, False, _REMOVED)),  # noqa: FBT003
+        problems=(
+            *_SECRET, "customer_not_found", "invalid_dry_run", "invalid_query", "query_too_long", "unknown_parameter",
+            *problems,
+        ),
+    )  # fmt: skip
+    told["responses"]["202"] = {
+        **told["responses"]["200"],
+        "description": "There is so much that it goes on after the answer; ask again for the final receipt.",
+    }
+    return told
+
+
+def _erasure_paths() -> Json:
+    view = ErasureView(
+        customer_hash=_HASH, erased_at=_MORNING, erased_by="key:CRM", pending=False, version=7, bucket=1910,
+        removed=_REMOVED, lifted_at=None, lifted_by=None,
+    )  # fmt: skip
+    lifted = msgspec.structs.replace(view, lifted_at=_MORNING, lifted_by="key:admin")
+    held = HeldCustomer(
+        "42", 2, _MORNING, _MORNING, None, {"display_name": HeldValue("Ana Lin", _MORNING, 2)}, locked=[]
+    )  # fmt: skip
+    megabytes = DISCLOSURE_BYTES_MAX // 1024 // 1024
+    return {
+        "/api/v1/customers/{customer_id}/export": {
+            "get": _operation(
+                "Lookups",
+                "exportCustomer",
+                "Everything that is held of a person",
+                "Profile, ledger, visitors, footprint and refusals of the customer and of all that are joined with it, "
+                f"as one document of at most {megabytes} MiB; the command line writes longer ones. Of visitors that "
+                "others were too, only what is the person's.",
+                security=[{"secretKey": [str(Scope.PROFILES_READ)]}],
+                parameters=[_customer_id("path")],
+                answer=("PersonDocument", "The document", PersonDocument("42", _MORNING, [held], [], [], [], [])),
+                problems=(
+                    *_SECRET, "customer_not_found", "too_much_held", "invalid_query", "query_too_long",
+                    "unknown_parameter", "not_found",
+                ),
+            )
+        },
+        ERASURES_PATH: {
+            "get": _admin(
+                "listErasures",
+                "Who was erased",
+                "By keyed hashes of the ids, in order of these. Nothing else is left of anybody.",
+                parameters=[_filter(name, Reason) for name in ("limit", "cursor")],
+                answer=("ErasurePage", "Erasures", ErasurePage([view], None)),
+                problems=_QUERY,
+                paged=True,
+            )
+        },
+        f"{ERASURES_PATH}/{{customer_hash}}/lift": {
+            "post": _admin(
+                "liftErasure",
+                "Let an erased customer be taken again",
+                "From the next event on. Nothing comes back by itself; the customer's versions go on where they were.",
+                parameters=[_parameter("customer_hash", "path", "As the receipt tells it.")],
+                answer=("ErasureView", "The erasure, lifted", lifted),
+                problems=("erasure_not_found", "erasure_pending", "not_found"),
+            )
+        },
+    }  # fmt: skip
+
+
+def _import_paths() -> Json:
+    sent = {"customer_id": "42", "display_name": "Ana Lin", "phone": "0912345678"}
+    limits = (
+        f"At most {IMPORT_LINES_MAX} lines, {IMPORT_LINE_BYTES_MAX // 1024} KiB each, "
+        f"{IMPORT_BYTES_MAX // 1024 // 1024} MiB together, and no pause of more than {IMPORT_PAUSE_SECONDS_MAX:.0f} s."
+    )
+    fault = ImportFault("display_mobile", "no_country_code", "Send the number with + and its country code.")
+    told = _operation(
+        "Writes",
+        "importCustomers",
+        "Many customers, a line each",
+        "NDJSON in, one result a line out, in order and as soon as it is committed. A line is an object with "
+        "customer_id and fields by the names that they are held by, or by clIdentity's, beside it or in fields; "
+        "occurred_at or set_at (a time for each field) tell when they were so, removed when fields went. status is "
+        "created, changed, unchanged, rejected, or committed, of what nobody told about. Faulty fields are skipped and "
+        "told. A last line of status ended, with code and message, tells of a body that could not be read to its end: "
+        "what was told of before it is committed. The whole is an operation, named in Identity-Operation-Id.",
+        security=[{"secretKey": [str(Scope.PROFILES_WRITE)]}],
+        parameters=[_parameter("note", "query", "Why, for those who read the ledger.",
+                               maxLength=IMPORT_NOTE_CHARACTERS_MAX)],
+        body=("ImportLine", sent, limits),
+        answer=("ImportResult", "One result a line", ImportResult(1, "created", "42", 1, [fault])),
+        problems=(*_SECRET, "body_too_large", "unsupported_encoding", "invalid_query", "query_too_long"),
+    )  # fmt: skip
+    content = told["responses"]["200"]["content"]
+    content["application/x-ndjson"] = content.pop("application/json")
+    told["responses"]["200"]["headers"] = {"Identity-Operation-Id": _header("The operation, to look it up or undo it.")}
+    lines = told["requestBody"]["content"]
+    lines["application/x-ndjson"] = lines["application/json"]
+    return {IMPORT_PATH: {"post": told}}
+
+
 def _lookup_paths() -> Json:
     customer = CustomerView(
         customer_id="42",
@@ -743,6 +914,7 @@ def _lookup_paths() -> Json:
                 **by_id,
             ),
             "patch": change("changeCustomer", "Change a customer", "path", "not_found"),
+            "delete": _erase("eraseCustomer", "Erase a customer", "path", "not_found"),
         },
         "/api/v1/customers": {
             "get": _operation(
@@ -761,6 +933,9 @@ def _lookup_paths() -> Json:
                 "missing_customer_id",
                 "invalid_query",
                 "query_too_long",
+            ),
+            "delete": _erase(
+                "eraseCustomerByQuery", "Erase a customer whose id does not fit a path", "query", "missing_customer_id"
             ),
         },
         "/api/v1/customers/lookup": {
@@ -1135,6 +1310,170 @@ def _explain_paths() -> Json:
                 ),
                 answer=("ArrivalExplanation", "The checks, in order", ArrivalExplanation(arrives=False, checks=[key])),
                 problems=(*_BODY, "invalid_body", "query_too_slow"),
+            )
+        },
+    }  # fmt: skip
+
+
+def _undo_paths() -> Json:
+    before = DecisionView("display_name", Verdict.OVERWROTE, None, "Zoe", "Ana", None, None)
+    act = MergeView(
+        merge_id=_ID, customer_id="42", visitor_id=None, channel_id=None, source="admin", event="undo", event_id=None,
+        occurred_at=_MORNING, received_at=_MORNING, created_customer=False, undone_by=None, version=3,
+        decisions=[before], act=Act.UNDO, undoes=[_ID], actor="key:Ana", reason="a shared tablet",
+    )  # fmt: skip
+    undone = UndoView(
+        dry_run=False, applied=True, customer_id="42", customer_gone=False, undone=[_ID], merge=act
+    )
+    unlinked = UnlinkView(
+        dry_run=False, applied=True, visitor_id="visitor-1", undone=[_ID], identification_id=_ID, customer_before="42",
+        customer_after=None, stretches_before=[StretchView(None, None, "42", contested=False)],
+        stretches_after=[StretchView(None, None, None, contested=False)], merges=[],
+    )  # fmt: skip
+    operation = OperationView(
+        operation_id=_ID, kind="undo", status="running", actor="key:Ana", reason="the key was stolen",
+        parameters={"channel_id": _CHANNEL, "from": _MORNING}, progress={"merges": 120, "identifications": 14},
+        created_at=_MORNING, finished_at=None,
+    )  # fmt: skip
+    asked = {"reason": "a shared tablet", "dry_run": True}
+    return {
+        "/api/v1/admin/merges/{merge_id}/undo": {
+            "post": _admin(
+                "undoMerge",
+                "Take a merge back",
+                "What it had set falls back to the next best value that counts, or to nothing; fields set since stay. "
+                "The undo is a row of the ledger itself: undo that one to restore. What is undone already stays so: "
+                "applied is false. With dry_run nothing is written, and the answer is what would be done.",
+                parameters=[_uuid("merge_id")],
+                body=("UndoAsked", asked, "Why, and whether really."),
+                answer=("UndoView", "What was done", undone),
+                problems=(*_BODY, "invalid_body", "unusable_reason", "merge_not_found", "not_undoable",
+                          "customer_not_found"),
+            )
+        },
+        "/api/v1/admin/identifications/{identification_id}/undo": {
+            "post": _admin(
+                "undoIdentification",
+                "Take an identification or a sign-out back",
+                "Whose the visitor and its footprint are follows from what is left. Values that a customer got of the "
+                "anonymous visitor by it go as well. The answer's identification_id restores it, if that is undone.",
+                parameters=[_uuid("identification_id")],
+                body=("UndoAsked", {**asked, "visitor_id": "visitor-1"}, "Of which visitor it was said, and why."),
+                answer=("UnlinkView", "What was done", unlinked),
+                problems=(*_BODY, "invalid_body", "unusable_reason", "missing_visitor_id", "visitor_not_found",
+                          "identification_not_found", "log_too_long"),
+            )
+        },
+        "/api/v1/admin/undo": {
+            "post": _admin(
+                "undoMany",
+                "Take back all that a filter finds",
+                "All merges and identifications of one channel, visitor or customer since a time, or of one operation "
+                "(an import, a bulk undo). A worker does it in steps; the answer's operation_id tells how far it is. "
+                "With dry_run the answer counts, and shows the first ones as they would become.",
+                body=(
+                    "BulkAsked",
+                    {"filter": {"channel_id": _CHANNEL, "from": _MORNING}, "reason": "the key was stolen"},
+                    "filter: from, to, channel_id, visitor_id, customer_id, event, operation_id.",
+                ),
+                answer=("OperationView|BulkPreview", "What was begun or, with dry_run, would be done", operation),
+                problems=(*_BODY, "invalid_body", "unusable_reason", "invalid_filter"),
+            )
+        },
+        "/api/v1/admin/operations": {
+            "get": _admin(
+                "listOperations",
+                "Imports and bulk undos",
+                "The newest first, and how far they are.",
+                answer=("OperationList", "The newest", OperationList([operation])),
+                problems=(),
+            )
+        },
+        "/api/v1/admin/operations/{operation_id}": {
+            "get": _admin(
+                "findOperation",
+                "One import or bulk undo",
+                "How far it is.",
+                parameters=[_uuid("operation_id")],
+                answer=("OperationView", "The operation", operation),
+                problems=("operation_not_found",),
+            )
+        },
+    }  # fmt: skip
+
+
+def _join_paths() -> Json:
+    locked = LockView(customer_id="42", locked=["display_name"], merge=None)
+    change = DecisionView("display_name", Verdict.SET, None, None, "Ana", None, None)
+    joined = JoinView(
+        dry_run=False, applied=True, customer_id="17", into="42", changes={"17": [], "42": [change]},
+        fields={"display_name": "Ana"}, merges=3, customer_merges=0,
+    )  # fmt: skip
+    taken_apart = msgspec.structs.replace(joined, changes={"17": [], "42": []}, fields={}, merges=0)
+    asked = {"reason": "one person, two cards", "dry_run": True}
+    joining = (*_BODY, "invalid_body", "unusable_reason", "customer_not_found")
+    suggestion = Suggestion("email", "ana@shop.example", ["17", "42"], 2, [])
+    return {
+        "/api/v1/admin/customers/{customer_id}/locks": {
+            "post": _admin(
+                "lockFields",
+                "Lock fields, or unlock them",
+                "What websites send to a locked field is kept_existing with the reason locked. A CRM's writes and "
+                "imports are not bound by locks.",
+                parameters=[_customer_id("path")],
+                body=("LockAsked", {"fields": ["display_name"], "locked": True, "reason": "as on the card"}, "Which."),
+                answer=("LockView", "What is locked now", locked),
+                problems=(*joining, "invalid_fields"),
+            )
+        },
+        "/api/v1/admin/customers/{customer_id}/join": {
+            "post": _admin(
+                "joinCustomers",
+                "Declare two customer ids one person",
+                "The customer in the path answers with the profile of into ever after, and so do its visitors and its "
+                "footprint. Its ledger is merged into that of into, by the same rules. unjoin takes them apart.",
+                parameters=[_customer_id("path")],
+                body=("JoinAsked", {"into": "42", **asked}, "Whom the customer is."),
+                answer=("JoinView", "What was done", joined),
+                problems=(*joining, "invalid_into", "join_with_itself", "already_joined", "has_joined",
+                          "too_many_joined", "ledger_too_long"),
+            )
+        },
+        "/api/v1/admin/customers/{customer_id}/unjoin": {
+            "post": _admin(
+                "unjoinCustomer",
+                "Take a joined customer apart again",
+                "Both hold what they would hold without the join; what named the customer meanwhile goes with it.",
+                parameters=[_customer_id("path")],
+                body=("JoinAsked", asked, "Why, and whether really."),
+                answer=("JoinView", "What was done", taken_apart),
+                problems=(*joining, "not_joined"),
+            )
+        },
+        "/api/v1/admin/suggestions": {
+            "get": _admin(
+                "listSuggestions",
+                "Customers who may be one",
+                "They share an e-mail address or a phone number. Nothing is joined by that.",
+                parameters=[
+                    _parameter("shared", "query", "email (default) or phone."),
+                    _parameter("after", "query", "next_after of the page before."),
+                    _filter("limit", Reason),
+                ],
+                answer=("SuggestionPage", "One page", SuggestionPage([suggestion], None)),
+                paged=True,
+                problems=("invalid_query", "query_too_long", "unknown_parameter", "invalid_limit", "invalid_shared",
+                          "invalid_after"),
+            )
+        },
+        "/api/v1/admin/suggestions/dismiss": {
+            "post": _admin(
+                "dismissSuggestion",
+                "Two customers are not one",
+                "They are not suggested again; with dismissed false they may be.",
+                body=("DismissAsked", {"customer_ids": ["17", "42"], "reason": "mother and child"}, "The two."),
+                answer=("DismissAsked", "As it was taken", DismissAsked(["17", "42"], reason="mother and child")),
+                problems=(*_BODY, "invalid_body", "unusable_reason", "invalid_customer_ids"),
             )
         },
     }  # fmt: skip
@@ -1546,7 +1885,9 @@ def _problem(status: int, codes: list[str]) -> Json:
 
 
 def _json_answer(description: str, schema: str, example: object) -> Json:
-    return _answer(description, "application/json", _ref(schema), msgspec.to_builtins(example))
+    choices = [_ref(name) for name in schema.split("|")]
+    described = choices[0] if len(choices) == 1 else {"anyOf": choices}
+    return _answer(description, "application/json", described, msgspec.to_builtins(example))
 
 
 def _answer(description: str, media_type: str, schema: Json, example: object = None) -> Json:
@@ -1622,6 +1963,16 @@ def _schemas() -> Json:
     schemas["FootprintEvent"]["properties"]["props"] = {"type": "object", "description": "As they were taken."}
     schemas["WorkspaceChange"]["properties"]["footprint_days"] |= {"minimum": 1, "maximum": FOOTPRINT_DAYS_MAX}
     schemas["RefusalPage"]["properties"]["counts"]["propertyNames"] = _ref("Refusal")
+    schemas["ImportLine"] = {
+        "type": "object", "description": "What is known of a customer.", "required": ["customer_id"],
+        "properties": {
+            "customer_id": {"type": ["string", "integer"]},
+            "occurred_at": {"type": ["string", "integer"]},
+            "fields": {"type": "object"},
+            "set_at": {"type": "object", "additionalProperties": {"type": ["string", "integer"]}},
+            "removed": {"type": "object", "additionalProperties": {"type": ["string", "integer"]}},
+        },
+    }  # fmt: skip
     schemas["EventResult"]["properties"]["status"] = {"enum": ["accepted", "rejected"], "type": "string"}
     schemas["ChannelView"]["properties"]["on_sign_out"] = _ref("OnSignOut")
     schemas["ChannelView"]["properties"]["signed_identity"] = _ref("SignedIdentity")

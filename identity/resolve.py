@@ -10,6 +10,8 @@ from itertools import takewhile
 
 import msgspec
 
+from identity import belonging
+from identity.belonging import ChangePoint, Stretch
 from identity.events.behaviour import Behaviour
 from identity.events.identity import (
     Alias,
@@ -260,8 +262,8 @@ def purchase_key(event: Event) -> Key | None:
 
 
 def missing(events: Sequence[Event], held: Held) -> Missing:
-    """Return what ``decide`` needs besides: customers whom a visitor leaves, those whom others are joined into, and
-    histories for late events. What is loaded thereupon may want more."""
+    """Return what ``decide`` needs besides: customers who a visitor is or was, as far as that is asked, those whom
+    others are joined into, and histories for late events. What is loaded thereupon may want more."""
     customers = {
         (workspace_id, profile.joined_into)
         for (workspace_id, _), profile in held.customers.items()
@@ -274,11 +276,13 @@ def missing(events: Sequence[Event], held: Held) -> Missing:
             continue
         key = (event.sender.workspace_id, event.visitor_id)
         visitor = held.visitors.get(key)
-        if visitor and visitor.customer_id is not None:
-            customers.add((key[0], visitor.customer_id))
+        known = {visitor.customer_id, visitor.last_customer_id} if visitor else set()
         since = latest.get(key, visitor.since if visitor else None)
-        if since is not None and event.occurred_at < since and key not in held.histories:
-            histories.add(key)
+        if since is not None and event.occurred_at < since:
+            if key not in held.histories:
+                histories.add(key)
+            known.add(state_at(held.histories.get(key, ()), event.occurred_at))
+        customers.update((key[0], customer_id) for customer_id in known if customer_id is not None)
         latest[key] = event.occurred_at if since is None else max(since, event.occurred_at)
     return Missing(frozenset(customers - held.customers.keys()), frozenset(histories))
 
@@ -421,6 +425,15 @@ def counting_facts(facts: Sequence[Fact]) -> list[Fact]:
     return [fact for fact in facts if fact.kind is not FactKind.UNDONE and fact.fact_id not in undone]
 
 
+def stretches_of(facts: Sequence[Fact]) -> list[Stretch]:
+    """Return whose the time of a visitor is of whom this was said."""
+    return belonging.stretches(
+        ChangePoint(fact.occurred_at, fact.version, fact.customer_id, fact.kind is FactKind.ERASED)
+        for fact in counting_facts(facts)
+        if fact.applied and fact.kind is not FactKind.ANONYMOUS
+    )
+
+
 def linked_since(facts: Sequence[Fact]) -> dict[str, int]:
     """Return the customers whom a visitor was said to be, each with when that happened last."""
     found: dict[str, int] = {}
@@ -437,7 +450,7 @@ def customers_moved(before: Visitor, fact: Fact, after: Visitor, history: Sequen
         return []
     if fact.kind is FactKind.UNDONE:
         changed = undone_facts(history).keys() ^ undone_facts([*history, fact]).keys()
-        named = {f.customer_id for f in history if f.fact_id in changed and f.kind is not FactKind.UNDONE}
+        named = {f.customer_id for f in history if f.fact_id in changed and f.applied and f.kind is not FactKind.UNDONE}
         named |= {before.customer_id, after.customer_id} if before.customer_id != after.customer_id else set()
         return sorted(customer_id for customer_id in named if customer_id is not None)
     left = before.customer_id if before.customer_id != after.customer_id else None

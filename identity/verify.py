@@ -297,12 +297,14 @@ class _Workspace:
     ) -> tuple[Profile | None, bool]:
         """Return what the ledger amounts to, and whether it could be followed to its end. ``begun_at``: what was there
         before its first row."""
-        profile = begun_at
+        profile: Profile | None = None
         is_whole = True
         history: list[Merge] = []
         for row in log:
             self.count("merges")
             version = row[5]
+            if profile is None and version > 1:
+                profile = begun_at
             self.links_told += row[6]
             if row[0] != bucket or bucket_of_id(row[3]) != bucket:
                 differs(Difference.BUCKET, version)

@@ -56,11 +56,12 @@ class _Fold:
         self._without = without
         self._wanted = wanted
 
-    def take(self, row: Merge, locks: Collection[str]) -> None:
+    def take(self, row: Merge, locks: Collection[str]) -> tuple[Decision, ...] | None:
+        """Add a row, and return what it decides now; None, if it does not count."""
         if not row.is_merge or row.merge_id in self._without:
-            return
+            return None
         readings = [reading for reading in readings_of(row.decisions) if self.wants(reading.field)]
-        _, self.fields = decide(
+        decisions, self.fields = decide(
             self.fields,
             readings,
             policy=row.policy,
@@ -71,6 +72,7 @@ class _Fold:
         )
         if self.since is None:
             self.since = row.version
+        return decisions
 
     def wants(self, field: str) -> bool:
         """Whether the field is one of those to be folded."""
@@ -94,6 +96,18 @@ def refold(rows: Iterable[Merge], without: Collection[str]) -> tuple[Fields, boo
         locks = locks_after(locks, row)
         fold.take(row, locks)
     return fold.fields, fold.since is not None
+
+
+def counting(rows: Sequence[Merge]) -> list[Merge]:
+    """Return the merges of a whole ledger that count, each with what it decides now that the others do not."""
+    fold, locks = _Fold(undone(rows)), dict[str, int]()
+    found: list[Merge] = []
+    for row in rows:
+        locks = locks_after(locks, row)
+        decisions = fold.take(row, locks)
+        if decisions is not None:
+            found.append(msgspec.structs.replace(row, decisions=decisions))
+    return found
 
 
 class Reach(msgspec.Struct, frozen=True):

@@ -24,7 +24,7 @@ class Suggestion(msgspec.Struct, frozen=True):
     value: str
     customer_ids: list[str]
     customers: int
-    not_same: list[tuple[str, str]]
+    not_same: list[list[str]]
 
 
 class Suggestions:
@@ -103,7 +103,7 @@ def _suggestion(
     shared: Shared, value: str, customer_ids: Sequence[str], customers: int, different: set[tuple[str, str]]
 ) -> Suggestion | None:
     pairs = list(combinations(sorted(customer_ids), 2))
-    known = [pair for pair in pairs if pair in different]
+    known = [list(pair) for pair in pairs if pair in different]
     if len(known) == len(pairs) and customers <= len(customer_ids):
         return None
     return Suggestion(shared, value, list(customer_ids), customers, known)

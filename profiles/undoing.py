@@ -51,7 +51,8 @@ class Ledgers:
         return await self._rows("load_merges", customer_id, merge_ids=sorted(merge_ids)) if merge_ids else []
 
     async def adopted(self, customer_id: str, visitor_id: str, occurred_at: int, received_at: int) -> list[Merge]:
-        """Return the merges by which a customer got what the anonymous visitor had said, by an event of that time."""
+        """Return the merges by which a customer got what the anonymous visitor had said, by an event of that time or
+        by a join since then."""
         times = {"occurred_at": to_text(occurred_at), "received_at": to_text(received_at)}
         return await self._rows("find_adopted", customer_id, visitor_id=visitor_id, **times)
 

@@ -23,7 +23,7 @@ class DecisionView(msgspec.Struct, frozen=True):
     hint: str | None
 
 
-class MergeView(msgspec.Struct, frozen=True):
+class MergeView(msgspec.Struct, frozen=True, omit_defaults=True):
     """One row of the ledger, as admins see it: a merge or, with an ``act``, what was done to the ledger itself.
 
     ``undone_by`` is the act that took it back, ``undoes`` what it takes back itself, ``fields`` what it locks or

@@ -51,8 +51,9 @@ class Said:
 class Row:
     """A row of a customer's ledger: values that were offered, or what an admin did to the ledger itself.
 
-    ``named`` is the joined customer of whom it was said, ``by_join`` tells whether a join brought it. ``since`` is what
-    was said of the visitor from whom the values came, or on whose account the rows were taken back.
+    ``kept_out`` are fields that it could not set when it came. ``named`` is the joined customer of whom it was said,
+    ``by_join`` tells whether a join brought it. ``since`` is what was said of the visitor from whom the values came, or
+    on whose account the rows were taken back.
     """
 
     kind: str
@@ -62,6 +63,7 @@ class Row:
     by_website: bool = True
     takes_back: Sequence["Row"] = ()
     fields: Collection[str] = ()
+    kept_out: Collection[str] = ()
     named: str | None = None
     by_join: bool = False
     since: Said | None = None
@@ -223,7 +225,9 @@ class Model:
         act = Said("undone", takes_back=targets)
         said.append(act)
         now = {id(one) for one in said if counts(one, said)}
-        for customer in self.customers.values():
+        named = [one.customer_id for one in said if id(one) in before ^ now and one.applied and one.customer_id]
+        ledgers = {name for customer_id in named for name in (customer_id, self.name_of(customer_id))}
+        for customer in (self.customers[name] for name in ledgers):
             since = [(row, id(row.since)) for row in customer.rows if row.since is not None]
             gone = [row for row, key in since if row.kind == "merge" and key in before - now]
             back = [row for row, key in since if row.kind == "undo" and key in before - now]
@@ -271,7 +275,11 @@ class Model:
         if customer is None or customer.joined_into is None:
             raise Refused
         other = self.customers[customer.joined_into]
-        since = [(row, names) for row, names in other.fold()[3] if row.named == customer_id and not row.by_join]
+        since = [
+            (row, [name for name in row.values if name not in row.kept_out])
+            for row, _ in other.fold()[3]
+            if row.named == customer_id and not row.by_join
+        ]
         other.add(Row("release", takes_back=[row for row in other.rows if row.named == customer_id]))
         for row in other.rows:
             row.named = None if row.named == customer_id else row.named  # of another join they are not
@@ -439,7 +447,9 @@ class Model:
         offered = {name: value for name, value in sent.items() if not is_nothing(value) and fits(name, value)}
         row = Row("merge", at, {**offered, **(values or {})}, policy, by_website, named=named, since=since)
         fields, is_there, locks, _ = owner.fold()
-        done = {*outcomes, *put(fields, row, locks, exists=is_there).values()}
+        became = put(fields, row, locks, exists=is_there)
+        row.kept_out = [name for name, outcome in became.items() if outcome == "kept"]
+        done = {*outcomes, *became.values()}
         if any(not is_nothing(value) and not fits(name, value) for name, value in sent.items()):
             done.add("skipped")
         if not is_there or TRACES & done or (links and sent and named is None):

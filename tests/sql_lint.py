@@ -38,6 +38,7 @@ EXECUTES = {
     "identity/channels.py": "the snapshot of channels",
     "identity/feed.py": "the change feed, within one connection",
     "identity/erasure.py": "what is held of an erased customer, step by step",
+    "identity/exports.py": "all customers, through a cursor",
     "identity/footprint.py": "the snapshot of retentions, and sums under a limit of their own",
     "identity/identifications.py": "visitors and what was said of them",
     "identity/intake.py": "whether a batch was written after all",

@@ -195,7 +195,7 @@ def read_note(reason: str | None) -> str | None:
     note = reason.strip()
     if not is_storable_id(note.replace("\n", " ").replace("\r", " ").replace("\t", " "), NOTE_CHARACTERS_MAX):
         message = f"reason is a text of at most {NOTE_CHARACTERS_MAX} characters, none of them a control character."
-        raise Problem(422, "invalid_reason", message)
+        raise Problem(422, "unusable_reason", message)
     return note
 
 

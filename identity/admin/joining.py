@@ -76,7 +76,7 @@ class SuggestionPage(msgspec.Struct, frozen=True):
 class DismissAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Two customers who are not one person; ``dismissed`` false: perhaps they are, after all."""
 
-    customer_ids: tuple[str, str]
+    customer_ids: list[str]
     dismissed: bool = True
     reason: str | None = None
 
@@ -166,10 +166,10 @@ class SuggestionRoutes:
     async def dismiss(self, request: Request, key: SecretKey) -> DismissAsked:
         """Remember that two customers are not one, or forget it."""
         asked = await read_body(request, DismissAsked)
-        read = [read_known_customer_id(customer_id) for customer_id in asked.customer_ids]
-        one, other = read
-        if one is None or other is None or one == other:
+        read = {read_known_customer_id(customer_id) for customer_id in asked.customer_ids} - {None}
+        if len(asked.customer_ids) != 2 or len(read) != 2:
             raise Problem(422, "invalid_customer_ids", "customer_ids are the ids of two customers.")
+        one, other = map(str, read)
         await self._suggestions.dismiss(
             key.workspace_id, one, other, actor=key.actor, note=read_note(asked.reason), dismissed=asked.dismissed
         )

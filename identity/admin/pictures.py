@@ -150,11 +150,13 @@ def cut(text: str, columns_max: int) -> str:
 
 ROW_HEIGHT = 44
 BOX_HEIGHT = 32
-LEFT_X, LEFT_WIDTH = 8, 180
-VISITOR_X, VISITOR_WIDTH = 440, 210
-RIGHT_X, RIGHT_WIDTH = 910, 180
-BOX_COLUMNS_MAX = 21
-BEND = 60
+LEFT_X, LEFT_WIDTH = 8, 170
+VISITOR_X, VISITOR_WIDTH = 515, 210
+RIGHT_X, RIGHT_WIDTH = 1060, 170
+GRAPH_WIDTH = 1240
+BOX_COLUMNS_MAX = 19
+BEND = 50
+"""Between a box and the label of its line, which has room for two times."""
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -188,6 +190,7 @@ class Box(msgspec.Struct, frozen=True):
 class Graph(msgspec.Struct, frozen=True):
     """The whole drawing."""
 
+    width: int
     height: int
     customer: Box
     visitors: list[Box]
@@ -266,11 +269,11 @@ def draw_graph(customer_id: str, links: Mapping[str, Sequence[Link]], nobody: st
         )
         for link in drawn
     ]
-    return Graph(height, left, visitors, boxes, paths)
+    return Graph(GRAPH_WIDTH, height, left, visitors, boxes, paths)
 
 
 def _box(name: str | None, x: int, middle: int, width: int, nobody: str = "") -> Box:
-    columns = BOX_COLUMNS_MAX if width == LEFT_WIDTH else BOX_COLUMNS_MAX + 3
+    columns = BOX_COLUMNS_MAX if width == LEFT_WIDTH else BOX_COLUMNS_MAX + 4
     return Box(name, cut(nobody if name is None else name, columns), x, middle - BOX_HEIGHT // 2, width)
 
 

@@ -1,7 +1,7 @@
 """Pure: what the columns of a file mean, and what one line of it says."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import NamedTuple
@@ -27,6 +27,7 @@ EVENT = "import"
 SOURCE = "import"
 
 _MEMBERS = frozenset({SET_AT, REMOVED, FIELDS_MEMBER})
+_MAPS = frozenset({"custom", "postal_address"})
 _NAMES_SHOWN_MAX = 20
 _LISTS = frozenset({"interests", "activities"})
 _FORMULA = re.compile(r"'(?='*[=+\-@\t\r\n＝＋－＠])")
@@ -115,8 +116,6 @@ def read_columns(
         raise ImportRefused(f"The file has columns of the same name: {_told(twice)}. Rename or remove all but one.")
     targets = [find_target(mapping.get(name, name)) for name in names]
     unknown = [name for name, target in zip(names, targets, strict=True) if target is None]
-    if is_json:
-        unknown = [name for name in unknown if name not in _MEMBERS]
     if unknown and not ignores_unknown:
         raise ImportRefused(
             f"Nobody knows what these columns are: {_told(unknown)}. Map each (--map {unknown[0]!r}=FIELD), or pass "
@@ -220,7 +219,7 @@ class Reader:
     def _members(self, value: dict[str, object]) -> dict[str, object]:
         """Return what a line of JSON tells, by what it is held as; those that nobody knows left out."""
         told: dict[str, object] = {}
-        for name, member in (*value.items(), *_map(value.get(FIELDS_MEMBER)).items()):
+        for name, member in flattened(value):
             target = self._target_of(name)
             if target is not None:
                 told[target] = member
@@ -271,7 +270,16 @@ class Reader:
     def _target_of(self, name: str) -> str | None:
         if self._columns is not None:
             return self._by_name.get(name)
-        return find_target(name) or (None if name in _MEMBERS else name)
+        return find_target(name) or name
+
+
+def flattened(line: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """Give the members of a line of JSON; those of ``fields``, and with a dot those of maps, as if they stood beside."""
+    for name, member in (*line.items(), *_map(line.get(FIELDS_MEMBER)).items()):
+        if name in _MAPS and isinstance(member, dict):
+            yield from ((f"{name}.{leaf}", value) for leaf, value in member.items())
+        elif name not in _MEMBERS:
+            yield name, member
 
 
 def _map(value: object) -> dict[str, object]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from identity.imports.columns import Columns, ImportRefused, Line, Reader, read_columns
+from identity.imports.columns import Columns, ImportRefused, Line, Reader, flattened, read_columns
 from identity.tolerant import read_value
 
 BLOCK_BYTES = 1024 * 1024
@@ -237,9 +237,7 @@ def _names(name: str, kind: _Kind) -> list[str]:
         for number, line in enumerate(_limited(text, told), 1):
             value = read_value(line.encode("utf-8", "surrogatepass")) if not line.isspace() else {}
             if isinstance(value, dict):
-                seen.update(dict.fromkeys(value))
-                inner = value.get("fields")
-                seen.update(dict.fromkeys(inner) if isinstance(inner, dict) else {})
+                seen.update(dict.fromkeys(column for column, _ in flattened(value)))
             elif number == 1:
                 raise ImportRefused(f"{name} does not hold what its name says: its first line is no JSON object.")
             elif not line.endswith(("\n", "\r")):

@@ -154,8 +154,8 @@ def test_a_bulk_undo_says_what_it_wants_or_is_not_begun(server: Server, sent: ob
         ("/customers/l-1/join", {}, (422, "invalid_into")),
         ("/customers/l-1/unjoin", {}, (409, "not_joined")),
         ("/suggestions/dismiss", {"customer_ids": ["a", "a"]}, (422, "invalid_customer_ids")),
-        ("/suggestions/dismiss", {"customer_ids": ["a"]}, (422, "invalid_body")),
-        ("/customers/l-1/locks", {"fields": ["gender"], "locked": True, "reason": "x" * 501}, (422, "invalid_reason")),
+        ("/suggestions/dismiss", {"customer_ids": ["a"]}, (422, "invalid_customer_ids")),
+        ("/customers/l-1/locks", {"fields": ["gender"], "locked": True, "reason": "x" * 501}, (422, "unusable_reason")),
     ],
 )
 def test_what_cannot_be_done_is_answered_clearly(server: Server, path: str, sent: object, expected: tuple[int, str]):

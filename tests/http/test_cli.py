@@ -16,7 +16,10 @@ from profiles.remarks import HINTS, Reason
 from tests.harness import ADMIN_KEY, CHANNEL_ID, PROJECT, WRITE_KEY, Server, Urls, fresh_store
 
 COMMANDS = (
-    ("serve",), ("migrate",), ("verify",), ("profile",), ("visitor",), ("merges",), ("merge",), ("refusals",),
+    ("import",), ("export",),
+    ("serve",), ("migrate",), ("verify",), ("profile",), ("visitor",), ("merges",), ("merge",),
+    ("refusals",),
+    ("undo",), ("undo-many",), ("operations",), ("lock",), ("unlock",), ("join",), ("unjoin",), ("suggestions",),
     ("workspace", "list"), ("workspace", "add"), ("workspace", "change"),
     ("channel", "list"), ("channel", "create"), ("channel", "change"), ("channel", "revoke"),
     ("key", "list"), ("key", "create"), ("key", "revoke"),

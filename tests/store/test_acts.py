@@ -203,6 +203,43 @@ def test_values_of_the_anonymous_visitor_go_with_the_identification_that_gave_th
     check_store(store_url)
 
 
+def test_a_value_that_an_admin_took_back_alone_stays_so_when_the_identification_that_gave_it_counts_again(
+    store_url: str, urls: Urls
+):
+    patch = {"operations": [{"type": "set", "path": "firstName", "value": "Bea"}]}
+    anonymous = {"type": "userProfileChanged", "visitor_id": "v1", "occurred_at": NOW, "patch": patch}
+
+    async def story(service: Service):
+        await submit(service, anonymous, received_at=NOW)
+        await submit(service, identify("zoe", at=1, name="Zoe"), received_at=NOW + MINUTE)
+        *_, adopted = await merge_ids(service, "zoe")
+        await undo(service, "zoe", adopted)
+        _, said = await fact_ids(service, "v1")
+        undoing = await unlink(service, "v1", said)
+        await unlink(service, "v1", undoing.fact.fact_id)
+
+    play(store_url, urls, story)
+
+    assert values_in(store_url, "zoe") == [{"display_name": "Zoe"}]
+    check_store(store_url)
+
+
+def test_a_sign_out_that_named_somebody_unknown_is_taken_back_without_effect(store_url: str, urls: Urls):
+    out = {"type": "userSignedOut", "visitor_id": "v1", "occurred_at": NOW + MINUTE, "userId": "nobody"}
+
+    async def story(service: Service):
+        await submit(service, identify("ana", name="Ana"), out, received_at=NOW + MINUTE)
+        _, recorded = await fact_ids(service, "v1")
+        done = await unlink(service, "v1", recorded)
+        return done, await find_visitors(service, "v1")
+
+    done, visitors = play(store_url, urls, story)
+
+    assert (done.fact is not None, done.customers, done.merges) == (True, [], [])
+    assert visitors == [["ana"]]
+    check_store(store_url)
+
+
 def test_a_late_event_goes_by_the_identifications_that_were_not_undone(store_url: str, urls: Urls):
     async def story(service: Service):
         await submit(service, identify("ana"), received_at=NOW)

@@ -16,12 +16,12 @@ from typing import Any
 import msgspec
 import psycopg
 import pytest
-import redis as redis_client
 from psycopg import sql
 
+from identity.acts import By
 from identity.app import Service
 from identity.erasure import Erasure, Removed, cleared, folded
-from identity.events.behaviour import Order
+from identity.events.behaviour import EventFault, FaultCode, Order
 from identity.footprint import Page
 from identity.refusals import Refusal
 from identity.resolve import Changes, Fact, FactKind, Outcome
@@ -33,8 +33,9 @@ from tests.harness import Urls, fresh_store, opened_service
 from tests.model import Sent
 from tests.store.calls import authenticate, find_visitors, look_up, submit
 from tests.store.invariants import check_store, values_in
+from tests.store.redis_server import RedisServer
 from tests.store.test_footprint import did, take
-from tests.store.test_interleavings import Gate, held_before_saving, identify, sign_in, sign_out, two_workers
+from tests.store.test_interleavings import Gate, held_before_commit, held_before_saving, identify, sign_in, sign_out, two_workers
 from tests.store.test_verify import random_event
 
 NOW = 1_800_000_000_000
@@ -233,3 +234,441 @@ def test_purchases_of_removed_events_are_forgotten(store_url: str, urls: Urls):
     assert (removed.events, removed.purchases) == (1, 1)
     assert tables_with(store_url, "t-2") == ["event", "purchase"]
     assert tables_with(store_url, "t-1") == []
+
+
+# Races: an event that was decided before the erasure, and saved after it.
+
+EVENTS: dict[str, Sent] = {
+    "the same push with another name": identify("ana", "v1", name="Anna Planted"),
+    "a sign-in on another device": sign_in("ana", "v2"),
+    "a sign-out": sign_out("v1"),
+    "another customer on the device": identify("bo", "v1", name="Bo"),
+    "a patch": {
+        "type": "userProfileChanged", "visitor_id": "v1",
+        "patch": {"operations": [{"type": "set", "path": "firstName", "value": "Ana Planted"}]},
+    },
+    "a sign-out in vain": {"type": "userSignedOut", "visitor_id": "v3", "userId": "ana"},
+    "an alias": {"type": "userSignedIn", "visitor_id": "v1", "userId": "ana"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EVENTS)
+@pytest.mark.parametrize("is_late", [False, True], ids=["rows written", "nothing written yet"])
+def test_an_event_that_was_under_way_brings_nothing_back(
+    store_url: str, urls: Urls, monkeypatch: pytest.MonkeyPatch, name: str, is_late: bool
+):
+    hold = held_before_saving if is_late else held_before_commit
+
+    async def story() -> None:
+        async with two_workers(store_url, urls.redis) as (one, other):
+            await submit(one, PUSH, identify("bo", "v3", name="Bo"), received_at=NOW)
+            gate = Gate()
+            with hold(one, gate, monkeypatch):
+                under_way = asyncio.create_task(submit(one, EVENTS[name], received_at=NOW + 1))
+                arrival = asyncio.create_task(gate.reached())
+                await asyncio.wait({under_way, arrival}, return_when=asyncio.FIRST_COMPLETED)
+                arrival.cancel()
+                erasing = asyncio.create_task(erase(other, "ana"))
+                await asyncio.wait({erasing}, timeout=0.1 if hold is held_before_commit else 5)
+                gate.open()
+                await erasing
+                await under_way
+            for worker in (one, other):
+                assert (await look_up(worker, "ana"))[0] == 404
+                assert (await find_visitors(worker, "v1", "v2"))[1] == []
+
+    asyncio.run(story())
+    check_store(store_url)
+    # What a browser says without naming anybody is an anonymous visitor's.
+    values = () if name == "a patch" else ("Planted",)
+    assert tables_with(store_url, ",ana,", '"ana"', *values) == []
+
+
+BESIDE = {
+    "a direct event": lambda service: did(service, None, 1, customer="ana"),
+    "an event of a visitor that names the customer": lambda service: did(service, "v8", 1, customer="ana"),
+    "a refused event": lambda service: did(
+        service, None, 1, customer="ana", sent_customer="ana", faults=(EventFault("/", FaultCode.MISSING),)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+@pytest.mark.parametrize("is_late", [False, True], ids=["rows written", "nothing written yet"])
+def test_an_event_beside_the_profile_that_was_under_way_leaves_nothing(
+    store_url: str, urls: Urls, monkeypatch: pytest.MonkeyPatch, name: str, is_late: bool
+):
+    hold = held_before_saving if is_late else held_before_commit
+
+    async def story() -> tuple[list[Outcome], Removed]:
+        async with two_workers(store_url, urls.redis) as (one, other):
+            await submit(one, PUSH, received_at=NOW)
+            gate = Gate()
+            with hold(one, gate, monkeypatch):
+                under_way = asyncio.create_task(take(one, BESIDE[name](one)))
+                await gate.reached()
+                erasing = asyncio.create_task(erase(other, "ana"))
+                done, _ = await asyncio.wait({erasing}, timeout=0.3 if hold is held_before_commit else 5)
+                assert bool(done) == is_late, "who is still writing is waited for"
+                gate.open()
+                return await under_way, await erasing
+
+    outcomes, removed = asyncio.run(story())
+
+    if is_late:
+        assert reasons(outcomes) == [Refusal.ERASED_CUSTOMER]
+    else:
+        assert removed.events + removed.refusals + removed.cleared == 1
+    assert tables_with(store_url, ",ana,", '"ana"') == []
+
+
+def test_a_worker_that_does_not_know_yet_that_anybody_was_erased_takes_nothing(
+    store_url: str, urls: Urls, monkeypatch: pytest.MonkeyPatch
+):
+    async def story() -> list[Refusal | None]:
+        async with two_workers(store_url, urls.redis) as (one, other):
+            await submit(one, PUSH, received_at=NOW)
+            await erase(other, "ana")
+            assert not one.tombstones.is_in_use(WORKSPACE)
+            outcomes = await submit(one, PUSH, received_at=NOW + 1)
+            return reasons(outcomes + await take(one, did(one, None, 2, customer="ana")))
+
+    assert asyncio.run(story()) == [Refusal.ERASED_CUSTOMER] * 2
+    assert tables_with(store_url, ",ana,", "Planted") == []
+
+
+def test_two_who_erase_at_once_get_one_receipt(store_url: str, urls: Urls):
+    async def story() -> list[Any]:
+        async with two_workers(store_url, urls.redis) as workers:
+            await submit(workers[0], PUSH, received_at=NOW)
+            return await asyncio.gather(*(worker.eraser.erase(WORKSPACE, "ana", "test") for worker in workers))
+
+    one, other = asyncio.run(story())
+
+    assert one == other
+    assert one.removed == Removed(customers=1, merges=1, links=1, visitors=1, identifications=1)
+
+
+def test_an_erased_customer_is_not_in_the_cache_of_any_worker(store_url: str, urls: Urls):
+    push = {"visitor_id": "v1", "customer_id": "ana", "display_name": "Ana"}
+
+    async def story() -> list[Any]:
+        async with two_workers(store_url, urls.redis) as workers:
+            for worker in workers:
+                for _ in range(2):
+                    await authenticate(worker, push)
+                    await look_up(worker, "ana")
+            await erase(workers[0], "ana")
+            looked = [await look_up(worker, "ana") for worker in workers]
+            for worker in workers:
+                await authenticate(worker, push)
+            return [status for status, _ in looked]
+
+    assert asyncio.run(story()) == [404, 404]
+    with psycopg.connect(store_url) as connection:
+        assert connection.execute("SELECT sum(refused)::int FROM refusal_count").fetchone() == (2,)
+
+
+# What is left undone.
+
+
+def test_an_erasure_that_was_left_undone_is_finished_by_another_worker_and_harms_nobody_meanwhile(
+    store_url: str, urls: Urls, monkeypatch: pytest.MonkeyPatch
+):
+    async def dies(*_: object) -> None:
+        raise ConnectionError
+
+    async def story() -> tuple[bool, list[Refusal | None], int, Any]:
+        async with two_workers(store_url, urls.redis) as (one, other):
+            await submit(one, PUSH, identify("bo", "v2", name="Bo"), sign_in("ana", "v2"), received_at=NOW)
+            with monkeypatch.context() as patched:
+                patched.setattr(one.eraser, "_clear_visitors", dies)
+                receipt = await one.eraser.erase(WORKSPACE, "ana", "test")
+            check_store(store_url)
+            traffic = [
+                EVENTS["a patch"], sign_out("v2"), identify("bo", "v1", name="Bo"), PUSH,
+                {**sign_in("bo", "v2"), "occurred_at": NOW - 5},
+            ]  # fmt: skip
+            refusals = reasons(await submit(other, *traffic, received_at=NOW + 1))
+            finished = await other.eraser.go_on(WORKSPACE, int(time.time() * 1000) + 1000)
+            return receipt.pending, refusals, finished, await other.eraser.find(WORKSPACE, "ana")
+
+    was_pending, refusals, finished, tombstone = asyncio.run(story())
+
+    assert (was_pending, finished, tombstone.pending) == (True, 1, None)
+    assert refusals == [None, None, None, Refusal.ERASED_CUSTOMER, None]
+    assert tombstone.removed.customers == 1
+    assert tombstone.removed.links == 2
+    check_store(store_url)
+    assert tables_with(store_url, ",ana,", '"ana"', '\\"ana') == []
+
+
+def test_a_step_that_fails_is_done_again_and_counted_once(
+    store_url: str, urls: Urls, monkeypatch: pytest.MonkeyPatch
+):
+    failures = iter([True, False, True, False, True] + [False] * 100)
+
+    async def story(service: Service) -> Removed:
+        await submit(service, PUSH, received_at=NOW)
+        await take(service, *(did(service, "v1", n) for n in range(10)))
+        monkeypatch.setattr("identity.erasure.STEP_ROWS_MAX", 3)
+        step = service.eraser._step
+
+        async def shaky(under: Any, work: Any) -> Any:
+            if next(failures):
+                raise ConnectionError
+            return await step(under, work)
+
+        monkeypatch.setattr(service.eraser, "_step", shaky)
+        receipt = await service.eraser.erase(WORKSPACE, "ana", "test")
+        while receipt.pending:
+            receipt = await service.eraser.erase(WORKSPACE, "ana", "test")
+        return receipt.removed
+
+    removed = run(store_url, urls, story)
+
+    assert removed == Removed(customers=1, merges=1, links=1, visitors=1, identifications=1, events=10)
+    check_store(store_url)
+
+
+# Lifting.
+
+
+def test_a_customer_whose_erasure_was_lifted_goes_on_behind_its_last_version(store_url: str, urls: Urls):
+    async def story(service: Service) -> list[int]:
+        versions = []
+        for _ in range(3):
+            await submit(service, PUSH, identify("ana", "v1", name="Ana L"), received_at=NOW)
+            versions.append((await look_up(service, "ana"))[1]["version"])
+            await erase(service, "ana")
+            await service.eraser.lift(WORKSPACE, service.tombstones.hash_of(WORKSPACE, "ana"), "test")
+            check_store(store_url)
+        return versions
+
+    assert run(store_url, urls, story) == [2, 5, 8]
+
+
+def test_two_first_events_after_a_lift_are_both_kept(
+    store_url: str, urls: Urls, monkeypatch: pytest.MonkeyPatch
+):
+    async def story() -> Any:
+        async with two_workers(store_url, urls.redis) as (one, other):
+            await submit(one, PUSH, received_at=NOW)
+            await erase(one, "ana")
+            await one.eraser.lift(WORKSPACE, one.tombstones.hash_of(WORKSPACE, "ana"), "test")
+            gate = Gate()
+            with held_before_saving(one, gate, monkeypatch):
+                first = asyncio.create_task(submit(one, identify("ana", "v1", name="Ana"), received_at=NOW + 2))
+                await gate.reached()
+                await submit(other, identify("ana", "v2", email="ana@shop.example"), received_at=NOW + 2)
+                gate.open()
+                await first
+            return (await look_up(other, "ana"))[1]
+
+    found = asyncio.run(story())
+
+    assert (found["version"], found["fields"]) == (4, {"display_email": "ana@shop.example", "display_name": "Ana"})
+    check_store(store_url)
+
+
+def test_who_was_decided_before_a_customer_was_erased_and_lifted_does_not_take_an_old_version(
+    store_url: str, urls: Urls, monkeypatch: pytest.MonkeyPatch
+):
+    async def story() -> int:
+        async with two_workers(store_url, urls.redis) as (one, other):
+            gate = Gate()
+            with held_before_saving(one, gate, monkeypatch):
+                first = asyncio.create_task(submit(one, PUSH, received_at=NOW))
+                await gate.reached()
+                await submit(other, PUSH, identify("ana", "v1", name="Ana L"), received_at=NOW)
+                await erase(other, "ana")
+                await other.eraser.lift(WORKSPACE, other.tombstones.hash_of(WORKSPACE, "ana"), "test")
+                gate.open()
+                await first
+            return int((await look_up(one, "ana"))[1]["version"])
+
+    assert asyncio.run(story()) == 4
+    check_store(store_url)
+
+
+def test_an_erasure_that_is_not_done_is_not_lifted(store_url: str, urls: Urls, monkeypatch: pytest.MonkeyPatch):
+    async def dies(*_: object) -> None:
+        raise ConnectionError
+
+    async def story(service: Service) -> None:
+        await submit(service, PUSH, received_at=NOW)
+        monkeypatch.setattr(service.eraser, "_clear_visitors", dies)
+        await service.eraser.erase(WORKSPACE, "ana", "test")
+        with pytest.raises(Problem, match="erasure_pending"):
+            await service.eraser.lift(WORKSPACE, service.tombstones.hash_of(WORKSPACE, "ana"), "test")
+
+    run(store_url, urls, story)
+
+
+# Others.
+
+
+def test_another_workspace_keeps_its_customer_of_the_same_id(store_url: str, urls: Urls):
+    with psycopg.connect(store_url) as connection:
+        connection.execute("INSERT INTO workspace (workspace_id, slug, created_at) VALUES (2, 'other', '2026-01-01')")
+        connection.execute(
+            "INSERT INTO channel (channel_id, workspace_id, name, write_key, website_tracking, origins, on_sign_out,"
+            " created_at) SELECT gen_random_uuid(), 2, 'Other', 'wk_other', true, origins, 'keep', created_at FROM channel"
+        )
+
+    async def story(service: Service) -> list[Refusal | None]:
+        for key in ("wk_test_write_key_0001", "wk_other"):
+            await submit(service, PUSH, received_at=NOW, write_key=key)
+        await take(service, did(service, None, 1, customer="ana", key="wk_other"))
+        with psycopg.connect(store_url) as connection:
+            before = connection.execute("SELECT count(*), max(version) FROM customer WHERE workspace_id = 2").fetchall()
+        await erase(service, "ana")
+        with psycopg.connect(store_url) as connection:
+            after = connection.execute("SELECT count(*), max(version) FROM customer WHERE workspace_id = 2").fetchall()
+            assert after == before == [(1, 1)]
+            assert connection.execute("SELECT count(*) FROM event WHERE workspace_id = 2").fetchone() == (1,)
+            assert connection.execute("SELECT count(*) FROM visitor WHERE workspace_id = 2").fetchone() == (1,)
+        changed = identify("ana", "v1", name="Ana L")
+        return reasons(await submit(service, changed, received_at=NOW + 2, write_key="wk_other"))
+
+    assert run(store_url, urls, story) == [None]
+    check_store(store_url)
+
+
+def test_all_who_are_joined_are_erased_together_and_share_the_receipt(store_url: str, urls: Urls):
+    async def story(service: Service) -> tuple[Removed, list[Removed], list[Refusal | None]]:
+        await submit(service, PUSH, identify("anna", "v2", phone="+886912345678"), received_at=NOW)
+        await service.joins.join(WORKSPACE, "anna", "ana", By("test"), dry_run=False)
+        await submit(service, identify("anna", "v3", name="Ana Planted Lin"), received_at=NOW + 1)
+        check_store(store_url)
+        removed = await erase(service, "anna")
+        again = [await erase(service, named) for named in ("ana", "anna")]
+        late = await submit(service, PUSH, sign_in("anna", "v2"), received_at=NOW + 2)
+        return removed, again, reasons(late)
+
+    removed, again, refusals = run(store_url, urls, story)
+
+    assert (removed.customers, removed.links, removed.visitors) == (2, 3, 3)
+    assert again == [removed, removed]
+    assert refusals == [Refusal.ERASED_CUSTOMER] * 2
+    assert tables_with(store_url, ",ana,", '"ana"', "anna", "Planted", "912345678") == []
+    check_store(store_url)
+
+
+def test_nobody_is_erased_who_was_never_held(store_url: str, urls: Urls):
+    async def story(service: Service) -> None:
+        for dry_run in (True, False):
+            with pytest.raises(Problem, match="customer_not_found"):
+                await service.eraser.erase(WORKSPACE, "nobody", "test", dry_run=dry_run)
+
+    run(store_url, urls, story)
+    assert everything_in(store_url)["erasure"] == []
+
+
+# Backups.
+
+
+def test_who_comes_back_out_of_a_backup_is_erased_anew_and_the_others_stay(store_url: str, urls: Urls):
+    async def before(service: Service) -> list[Erasure]:
+        await submit(service, PUSH, identify("bo", "v2", name="Bo"), identify("cy", "v3", name="Cy"), received_at=NOW)
+        for named in ("ana", "cy"):
+            await erase(service, named)
+        await service.eraser.lift(WORKSPACE, service.tombstones.hash_of(WORKSPACE, "cy"), "test")
+        return [erasure async for erasure in service.eraser.all(WORKSPACE)]
+
+    kept = run(store_url, urls, before)
+    with psycopg.connect(store_url) as connection:  # as a backup of before that has it
+        connection.execute("DELETE FROM erasure")
+        connection.execute("UPDATE workspace SET has_erasures = false")
+
+    async def after(service: Service) -> tuple[int, list[int], list[Refusal | None]]:
+        await submit(service, PUSH, identify("bo", "v2", name="Bo"), identify("cy", "v3", name="Cy"), received_at=NOW)
+        done = await service.eraser.reapply(WORKSPACE, kept, "test")
+        again = await service.eraser.reapply(WORKSPACE, kept, "test")
+        statuses = [(await look_up(service, named))[0] for named in ("ana", "bo", "cy")]
+        return len(done) + 10 * len(again), statuses, reasons(await submit(service, PUSH, received_at=NOW + 1))
+
+    counts, statuses, refusals = run(store_url, urls, after)
+
+    assert (counts, statuses, refusals) == (1, [404, 200, 200], [Refusal.ERASED_CUSTOMER])
+    assert tables_with(store_url, ",ana,", "Planted") == []
+    with psycopg.connect(store_url) as connection:
+        versions = connection.execute("SELECT version FROM erasure WHERE lifted_at IS NULL").fetchall()
+    assert versions == [(2,)]
+    check_store(store_url)
+
+
+def test_the_hash_is_keyed_by_the_store(store_url: str, urls: Urls):
+    async def story(service: Service) -> str:
+        return service.tombstones.hash_of(WORKSPACE, "ana")
+
+    with psycopg.connect(store_url) as connection:
+        [(key,)] = connection.execute("SELECT erasure_key FROM store").fetchall()
+
+    assert len(key) == 32
+    assert run(store_url, urls, story) == hmac.digest(key, b"1:ana", sha256).hex()
+
+
+# The files below.
+
+PLANTED = ("Planted Name", "planted@shop.example", "886912000111", "planted-id", "planted-browser", "planted-page")
+
+
+def found_in(*folders: Path) -> dict[str, set[str]]:
+    """Return in which files which of the planted values stand."""
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    contents = {str(path): path.read_bytes() for path in files}
+    found = {name: {value for value in PLANTED if value.encode() in content} for name, content in contents.items()}
+    return {name: values for name, values in found.items() if values}
+
+
+def test_after_shredding_no_table_file_no_redis_dump_and_no_log_has_a_planted_value(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(cache, "CLOSED_MILLISECONDS", 200)
+    caplog.set_level("DEBUG")
+
+    async def story(service: Service) -> None:
+        crowd = [identify(f"c{n}", f"v{n}", name=f"Name {n}", email=f"{n}@shop.example") for n in range(500)]
+        await submit(service, *crowd[:250], received_at=NOW)
+        push = identify("planted-id", "planted-browser", name=PLANTED[0], email=PLANTED[1], phone="+886912000111")
+        await submit(service, push, received_at=NOW)
+        await authenticate(service, {"visitor_id": "planted-browser", "customer_id": "planted-id"})
+        await look_up(service, "planted-id")
+        await take(service, did(service, "planted-browser", 1, props={"page": "planted-page"}))
+        await take(service, did(service, None, 1, customer="planted-id", props={"page": "planted-page"}))
+        await submit(service, *crowd[250:], received_at=NOW)
+        await take(service, *(did(service, f"v{n}", 1, props={"page": "home"}) for n in range(500)))
+        await submit(service, *({"type": "purchase", "customer_id": f"c{n}"} for n in range(50)), received_at=NOW)
+
+    with (
+        RedisServer() as redis,
+        embedded.start(tmp_path, redis=False) as servers,
+        fresh_store(servers.urls.database) as url,
+    ):
+        files = [tmp_path / "postgres" / "base", tmp_path / "postgres" / "global", redis.directory]
+        own = Urls(servers.urls.database, redis.url)
+        run(url, own, story)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("ANALYZE")
+            connection.execute("CHECKPOINT")
+        redis.command("SAVE")
+        before = found_in(*files)
+
+        async def erasing(service: Service) -> None:
+            await erase(service, "planted-id")
+            await submit(service, identify("planted-id", "planted-other", name=PLANTED[0]), received_at=NOW + 1)
+
+        run(url, own, erasing)
+        left = shred(url, lambda _: None)
+        while found_in(redis.directory):  # what has expired is dumped until Redis comes by
+            time.sleep(0.1)
+            redis.command("SAVE")
+        after = found_in(*files)
+
+    assert any(name.endswith(".rdb") for name in before)
+    assert {value for values in before.values() for value in values} == set(PLANTED)
+    assert left == []
+    assert after == {}
+    assert [value for value in PLANTED if value in caplog.text] == []
+    assert [value for value in PLANTED if value in (tmp_path / "servers.log").read_text("utf-8", "replace")] == []

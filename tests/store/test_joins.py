@@ -10,7 +10,7 @@ from profiles.http import Problem
 from tests.harness import Urls
 from tests.store.calls import find_visitors, look_up, submit
 from tests.store.invariants import check_store, values_in
-from tests.store.test_acts import WORKSPACE, footprint, identify, merge_ids, undo
+from tests.store.test_acts import WORKSPACE, fact_ids, footprint, identify, merge_ids, undo, unlink
 from tests.store.test_rules import MINUTE, NOW, play
 
 ADMIN = By("key:Ana", "one person, two cards")
@@ -205,4 +205,127 @@ def test_a_patch_counts_on_from_what_the_joined_customer_holds(store_url: str, u
         return (await look_up(service, "old"))[1]["fields"]["custom.points"]
 
     assert play(store_url, urls, story) == 15
+    check_store(store_url)
+
+
+def test_a_row_that_was_taken_back_before_they_were_taken_apart_never_counts_in_the_other_ledger_again(
+    store_url: str, urls: Urls
+):
+    async def story(service: Service):
+        await two_customers(service)
+        done = await join(service, "old", "new")
+        address = next(row for row in done.into_rows if row.decisions and row.decisions[0].value == "2 Road")
+        undoing = await undo(service, "new", address.merge_id)
+        await take_apart(service, "old")
+        await undo(service, "new", undoing.act.merge_id)
+
+    play(store_url, urls, story)
+
+    assert held(store_url)[1] == {"display_name": "Ana Lin", "birth": "1995-01-31"}
+    check_store(store_url)
+
+
+def test_what_went_home_stays_there_when_they_are_joined_the_other_way_round_and_taken_apart(
+    store_url: str, urls: Urls
+):
+    async def story(service: Service):
+        await two_customers(service)
+        await join(service, "old", "new")
+        await submit(service, identify("old", "v3", at=20, name="Ana L."), received_at=NOW + 20 * MINUTE)
+        await take_apart(service, "old")
+        before = held(store_url)
+        await join(service, "new", "old")
+        await take_apart(service, "new")
+        return before
+
+    before = play(store_url, urls, story)
+
+    assert before[0] == {"display_name": "Ana L.", "gender": "other", "address": "2 Road"}
+    assert held(store_url) == before
+    check_store(store_url)
+
+
+def anonymous_name(visitor_id: str, at: int, name: str) -> dict[str, Any]:
+    patch = {"operations": [{"type": "set", "path": "firstName", "value": name}]}
+    told = {"type": "userProfileChanged", "visitor_id": visitor_id, "patch": patch}
+    return {**told, "occurred_at": NOW + at * MINUTE}
+
+
+@pytest.mark.parametrize("joined_before", [True, False], ids=["joined_before", "joined_after"])
+def test_an_undone_identification_takes_its_values_out_of_the_customer_whom_it_is_joined_into(
+    store_url: str, urls: Urls, *, joined_before: bool
+):
+    async def story(service: Service):
+        await two_customers(service)
+        if joined_before:
+            await join(service, "old", "new")
+        await submit(service, anonymous_name("v9", 20, "Bea"), received_at=NOW + 20 * MINUTE)
+        await submit(service, identify("old", "v9", at=21), received_at=NOW + 21 * MINUTE)
+        if not joined_before:
+            await join(service, "old", "new")
+        given = held(store_url)[1]
+        _, wrong = await fact_ids(service, "v9")
+        done = await unlink(service, "v9", wrong)
+        taken = held(store_url)[1]
+        check_store(store_url)
+        await unlink(service, "v9", done.fact.fact_id)
+        restored = held(store_url)[1]
+        await take_apart(service, "old")
+        _, _, undoing, _ = await fact_ids(service, "v9")
+        await unlink(service, "v9", wrong)
+        assert undoing == done.fact.fact_id
+        return given, taken, restored
+
+    given, taken, restored = play(store_url, urls, story)
+
+    assert given == restored
+    assert given is not None
+    assert taken == {name: value for name, value in given.items() if name != "first_name"}
+    assert given["first_name"] == "Bea"
+    assert ["first_name" in (values or {}) for values in held(store_url)] == [False, False]
+    check_store(store_url)
+
+
+def test_values_of_a_visitor_who_signed_out_go_to_the_customer_whom_it_is_by_a_join(store_url: str, urls: Urls):
+    out = {"type": "userSignedOut", "visitor_id": "v1", "occurred_at": NOW + 10 * MINUTE}
+
+    async def story(service: Service):
+        await two_customers(service)
+        await join(service, "old", "new")
+        await submit(service, out, received_at=NOW + 10 * MINUTE)
+        await submit(service, anonymous_name("v1", 11, "Bea"), received_at=NOW + 11 * MINUTE)
+        await submit(service, identify("new", "v1", at=12), received_at=NOW + 12 * MINUTE)
+
+    play(store_url, urls, story)
+
+    assert (held(store_url)[1] or {}).get("first_name") == "Bea"
+    check_store(store_url)
+
+
+def test_a_late_patch_of_the_joined_customer_counts_for_the_other(store_url: str, urls: Urls):
+    async def story(service: Service):
+        await two_customers(service)
+        await join(service, "old", "new")
+        await submit(service, identify("new", "v1", at=12), received_at=NOW + 12 * MINUTE)
+        await submit(service, anonymous_name("v1", 10, "Bea"), received_at=NOW + 13 * MINUTE)
+
+    play(store_url, urls, story)
+
+    assert (held(store_url)[1] or {}).get("first_name") == "Bea"
+    check_store(store_url)
+
+
+def test_what_a_sign_up_set_once_the_merge_before_it_was_undone_is_joined_too(store_url: str, urls: Urls):
+    sign_up = {"type": "userSignedUp", "userId": "old", "visitor_id": "v1", "profile": {"company": "Acme"}}
+
+    async def story(service: Service):
+        await submit(service, identify("old", "v1", name="Ana"), identify("new", "v2"), received_at=NOW)
+        await submit(service, {**sign_up, "occurred_at": NOW + MINUTE}, received_at=NOW + MINUTE)
+        first, _ = await merge_ids(service, "old")
+        await undo(service, "old", first)
+        await join(service, "old", "new")
+
+    play(store_url, urls, story)
+
+    assert held(store_url) == [{"company": "Acme"}, {"company": "Acme"}]
     check_store(store_url)

@@ -8,7 +8,7 @@ from typing import Any, LiteralString
 import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, settings, strategies
-from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from identity.acts import By
 from identity.resolve import Outcome
@@ -168,6 +168,7 @@ class Machine(RuleBasedStateMachine):
         assert (live[0] is not None) == refused
         self._compare()
 
+    @precondition(lambda self: self.model.customers)
     @rule(milliseconds=strategies.sampled_from([0, 1, 30]), who=customers, several=several)
     def rows_of_a_ledger_taken_back(self, milliseconds: int, who: str, several: list[int]) -> None:
         self.now += milliseconds
@@ -181,6 +182,7 @@ class Machine(RuleBasedStateMachine):
             self.model.undo_merges(customer_id, places)
             self._compare()
 
+    @precondition(lambda self: self.model.visitors)
     @rule(milliseconds=strategies.sampled_from([0, 1, 30]), visitor_id=visitors, several=several)
     def identifications_taken_back(self, milliseconds: int, visitor_id: str, several: list[int]) -> None:
         self.now += milliseconds
@@ -195,6 +197,7 @@ class Machine(RuleBasedStateMachine):
             self.model.undo_facts(name, places)
             self._compare()
 
+    @precondition(lambda self: self.model.customers)
     @rule(
         who=customers,
         names=strategies.lists(strategies.sampled_from(["name", "email", "gender"]), min_size=1, unique=True),
@@ -209,6 +212,7 @@ class Machine(RuleBasedStateMachine):
         )
         self._compare()
 
+    @precondition(lambda self: len(self.model.customers) > 1)
     @rule(milliseconds=strategies.sampled_from([0, 1, 30]), who=customers, into=customers)
     def two_customers_joined(self, milliseconds: int, who: str, into: str) -> None:
         self.now += milliseconds
@@ -220,10 +224,12 @@ class Machine(RuleBasedStateMachine):
         )
         self._compare()
 
-    @rule(milliseconds=strategies.sampled_from([0, 1, 30]), who=customers)
-    def a_customer_taken_apart(self, milliseconds: int, who: str) -> None:
+    @precondition(lambda self: any(customer.joined_into for customer in self.model.customers.values()))
+    @rule(milliseconds=strategies.sampled_from([0, 1, 30]), place=strategies.integers(0, len(CUSTOMERS)))
+    def a_customer_taken_apart(self, milliseconds: int, place: int) -> None:
         self.now += milliseconds
-        one = self.prefix + who
+        joined = [name for name, customer in self.model.customers.items() if customer.joined_into]
+        one = [*joined, self.prefix + CUSTOMERS[0]][place % (len(joined) + 1)]
         joins = self.service.joins
         self._previewed(
             lambda dry_run: joins.take_apart(WORKSPACE, one, ADMIN, dry_run=dry_run), lambda: self.model.take_apart(one)

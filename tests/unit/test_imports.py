@@ -226,14 +226,15 @@ def test_a_line_tells_its_faults_by_the_names_of_the_file(tmp_path: Path):
 def test_json_lines_may_be_flat_or_nested_and_unknown_members_are_refused(tmp_path: Path):
     path = file_of(
         tmp_path,
-        '{"customer_id":1,"email":"a@b.example"}\n{"customer_id":"2","fields":{"display_name":"Bo"}}\nnot json\n',
+        '{"customer_id":1,"email":"a@b.example"}\n{"customer_id":"2","fields":{"display_name":"Bo"},'
+        '"custom":{"points":7},"postal_address":{"city":"Taipei"}}\nnot json\n',
         "members.ndjson",
     )
     events = said(path)
 
     assert [(event.customer, values(event)) for event in events] == [
         ("1", {"display_email": "a@b.example"}),
-        ("2", {"display_name": "Bo"}),
+        ("2", {"custom.points": 7, "postal_address.city": "Taipei", "display_name": "Bo"}),
         (Refusal.INVALID_EVENT, {}),
     ]
     with pytest.raises(ImportRefused, match="'hat'"):

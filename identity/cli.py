@@ -618,8 +618,10 @@ Take it back
   undo ID            one merge or, with --visitor, one identification; undo the undoing to restore
   undo-many          all of a channel in a stretch of time, or of an import: the answer to a stolen key
   operations         imports and bulk undos, and how far they are
-  lock ID FIELD...   keep websites from changing fields; unlock opens them again
-  join ID            declare a customer to be another one; unjoin takes them apart
+  lock ID FIELD...   keep websites from changing fields
+  unlock ID FIELD... let them again
+  join ID            declare a customer to be another one
+  unjoin ID          take the two apart again
   suggestions        customers who share an e-mail address or a phone number
 
 Say who may come in

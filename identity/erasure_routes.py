@@ -73,7 +73,11 @@ class ErasureRoutes:
 
     async def dispatch(self, request: Request) -> Response:
         """Everything below ``ERASURES_PATH``."""
-        parts = request.scope["path"][len(ERASURES_PATH) :].strip("/").split("/")
+        raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
+        below = raw.partition(b"?")[0][len(ERASURES_PATH) :]
+        if below and not below.startswith(b"/"):  # a mount takes every path that begins like it
+            raise Problem(404, "not_found", "There is nothing at this address.")
+        parts = below.decode("latin-1").strip("/").split("/")
         if parts == [""]:
             return await self._list(request)
         if len(parts) == 2 and parts[1] == "lift":

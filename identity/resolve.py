@@ -66,8 +66,8 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
     """One row of a visitor's log: an identification, a sign-out, or values given while nobody was signed in.
 
     A fact that is not ``applied`` is recorded for the admin and changes nothing. One of kind UNDONE takes back those
-    whose ids ``undoes`` has; ``actor`` did it, and ``note`` says why. What an ERASED one said of a customer is gone; if it is
-    applied, the visitor is nobody's from then on, whom nobody else inherits anything of.
+    whose ids ``undoes`` has; ``actor`` did it, and ``note`` says why. What an ERASED one said of a customer is gone; if
+    it is applied, the visitor is nobody's from then on, whom nobody else inherits anything of.
     """
 
     fact_id: str
@@ -135,8 +135,8 @@ class Record(msgspec.Struct, frozen=True):
 class Held(msgspec.Struct, frozen=True):
     """What is held of everything a batch touches. Absent keys are held by nobody.
 
-    ``histories`` has all facts of those visitors to whom a late event speaks (see ``missing``). ``erased`` are customers
-    of whom nothing is taken any more.
+    ``histories`` has all facts of those visitors to whom a late event speaks (see ``missing``). ``erased`` are
+    customers of whom nothing is taken any more.
     """
 
     customers: Mapping[Key, Profile] = {}

@@ -42,6 +42,12 @@ def offered(row: Merge) -> set[str]:
     return {reading.field for reading in readings if reading.kind in (Kind.VALUE, Kind.REMOVAL)}
 
 
+def _is_offer(decision: Decision) -> bool:
+    if decision.verdict is Verdict.SKIPPED_INVALID:
+        return decision.value is not None
+    return decision.verdict is not Verdict.IGNORED_EMPTY
+
+
 class _Fold:
     """What rows amount to, some of them left out; of some fields only, or of all (``wanted`` None).
 
@@ -179,7 +185,7 @@ class Comparison:
     def _begin(self, row: Merge) -> None:
         """What was held of a field before the first row that offered it something, that row itself tells."""
         for decision in row.decisions if row.is_merge else ():
-            if decision.field in self._told or not self._before.wants(decision.field):
+            if decision.field in self._told or not self._before.wants(decision.field) or not _is_offer(decision):
                 continue
             self._told.add(decision.field)
             if decision.old_version is not None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -346,6 +346,7 @@ def customer_row(
 ) -> CustomerRow:
     """Return the row of a profile. The last two: see ``save_customers``."""
     fields = profile.fields
+    keys = lookup_keys(fields)
     return CustomerRow(
         bucket=spreads.bucket(workspace_id, profile.customer_id),
         workspace_id=workspace_id,
@@ -355,16 +356,35 @@ def customer_row(
         updated_at=to_text(profile.updated_at),
         fields=fields,
         digest=profile.digest,
-        email_key=_email_key(fields, "display_email"),
-        alternate_email_key=_email_key(fields, "alternate_email"),
-        mobile_key=_text(fields, "display_mobile"),
-        alternate_mobile_key=_text(fields, "alternate_mobile"),
+        email_key=keys.email,
+        alternate_email_key=keys.alternate_email,
+        mobile_key=keys.mobile,
+        alternate_mobile_key=keys.alternate_mobile,
         is_gone=profile.is_gone,
         locks=profile.locks,
         joined_into=profile.joined_into,
         absorbs=profile.absorbs,
         customer_hash=customer_hash,
         previous_version=previous_version,
+    )
+
+
+class LookupKeys(NamedTuple):
+    """What a profile is looked up by, besides its id."""
+
+    email: str | None
+    alternate_email: str | None
+    mobile: str | None
+    alternate_mobile: str | None
+
+
+def lookup_keys(fields: Mapping[str, HeldField]) -> LookupKeys:
+    """Return what a profile with these fields is looked up by."""
+    return LookupKeys(
+        _email_key(fields, "display_email"),
+        _email_key(fields, "alternate_email"),
+        _text(fields, "display_mobile"),
+        _text(fields, "alternate_mobile"),
     )
 
 

@@ -274,7 +274,7 @@ class Reader:
 
 
 def flattened(line: Mapping[str, object]) -> Iterator[tuple[str, object]]:
-    """Give the members of a line of JSON; those of ``fields``, and with a dot those of maps, as if they stood beside."""
+    """Give the members of a line of JSON; those of ``fields``, and with a dot those of maps, as if beside."""
     for name, member in (*line.items(), *_map(line.get(FIELDS_MEMBER)).items()):
         if name in _MAPS and isinstance(member, dict):
             yield from ((f"{name}.{leaf}", value) for leaf, value in member.items())

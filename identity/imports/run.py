@@ -49,6 +49,8 @@ from profiles.database import Database
 from profiles.store import Spreads
 
 LANES_MAX = 8
+LANES_BESIDE_CORES = 1
+"""While one waits for the database, another has its core."""
 ALONE_LINES_MAX = 20_000
 """A file of fewer lines has one lane: a process takes a second to start."""
 AHEAD_BATCHES_MAX = 2
@@ -205,7 +207,7 @@ async def run(
     cache: Cache,
     source: Source,
     order: Order,
-    lanes_max: int,
+    cores: int,
     advanced: Callable[[int], None],
 ) -> Report:
     """Import a file that was looked through. ``advanced`` is told how many lines are done besides.
@@ -218,7 +220,7 @@ async def run(
     if order.is_resumed:
         begun = await _go_on(database, workspace.workspace_id, source, order)
     else:
-        lanes = 1 if source.lines <= ALONE_LINES_MAX else max(1, min(lanes_max, LANES_MAX))
+        lanes = 1 if source.lines <= ALONE_LINES_MAX else max(1, min(cores + LANES_BESIDE_CORES, LANES_MAX))
         parameters = Parameters(Path(order.name).name, source.fingerprint, clock(), lanes, source.columns)
         claim = None
         if not order.is_dry:

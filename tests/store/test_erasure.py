@@ -2,13 +2,9 @@
 
 import asyncio
 import hmac
-import json
-import os
 import random
-import re
-import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -20,14 +16,13 @@ from psycopg import sql
 
 from identity.acts import By
 from identity.app import Service
-from identity.erasure import Erasure, Removed, cleared, folded
+from identity.erasure import Erasure, Removed
 from identity.events.behaviour import EventFault, FaultCode, Order
 from identity.footprint import Page
 from identity.refusals import Refusal
-from identity.resolve import Changes, Fact, FactKind, Outcome
+from identity.resolve import Outcome
 from identity.shredding import shred
 from profiles import cache, embedded
-from profiles.database import Connection
 from profiles.http import Problem
 from tests.harness import Urls, fresh_store, opened_service
 from tests.model import Sent
@@ -35,7 +30,15 @@ from tests.store.calls import authenticate, find_visitors, look_up, submit
 from tests.store.invariants import check_store, values_in
 from tests.store.redis_server import RedisServer
 from tests.store.test_footprint import did, take
-from tests.store.test_interleavings import Gate, held_before_commit, held_before_saving, identify, sign_in, sign_out, two_workers
+from tests.store.test_interleavings import (
+    Gate,
+    held_before_commit,
+    held_before_saving,
+    identify,
+    sign_in,
+    sign_out,
+    two_workers,
+)
 from tests.store.test_verify import random_event
 
 NOW = 1_800_000_000_000
@@ -61,7 +64,10 @@ def everything_in(store_url: str) -> dict[str, list[str]]:
             " AND NOT relispartition"
         ).fetchall()
         return {
-            name: [row for (row,) in connection.execute(sql.SQL("SELECT t::text FROM {} AS t").format(sql.Identifier(name)))]
+            name: [
+                row
+                for (row,) in connection.execute(sql.SQL("SELECT t::text FROM {} AS t").format(sql.Identifier(name)))
+            ]
             for (name,) in tables
         }
 
@@ -87,7 +93,9 @@ def reasons(outcomes: Sequence[Outcome]) -> list[Refusal | None]:
 def test_of_an_erased_customer_nothing_is_left_but_a_keyed_hash(store_url: str, urls: Urls):
     async def story(service: Service) -> Removed:
         push = identify("ana-id", "ana-laptop", name="Ana Lin", email="ana@shop.example", phone="+886912345678")
-        await submit(service, push, {**identify("ana-id", "ana-phone", name="Ana"), "event_id": "e-ana"}, received_at=NOW)
+        await submit(
+            service, push, {**identify("ana-id", "ana-phone", name="Ana"), "event_id": "e-ana"}, received_at=NOW
+        )
         await submit(service, {"type": "userSignedOut", "visitor_id": "stranger", "userId": "ana-id"}, received_at=NOW)
         await submit(service, {"type": "purchase", "customer_id": " ana-id "}, received_at=NOW)
         await take(service, did(service, "ana-laptop", 1, props={"page": "ana-page"}))
@@ -174,7 +182,9 @@ def test_late_and_replayed_events_are_refused_and_leave_no_trace(store_url: str,
     assert tables_with(store_url, ",ana,", '"ana"', "Ana Planted", "v1", "v9") == []
     with psycopg.connect(store_url) as connection:
         listed = connection.execute("SELECT reason, customer_id, visitor_id, event_id, fields FROM refusal").fetchall()
-        counted = connection.execute("SELECT reason, sum(refused)::int FROM refusal_count GROUP BY 1 ORDER BY 1").fetchall()
+        counted = connection.execute(
+            "SELECT reason, sum(refused)::int FROM refusal_count GROUP BY 1 ORDER BY 1"
+        ).fetchall()
     assert listed == [("erased_customer", None, None, None, [])] * 9
     assert counted == [("erased_customer", 9)]
     check_store(store_url)
@@ -185,7 +195,9 @@ def test_what_was_wrong_with_an_event_besides_is_told_by_the_order_of_refusals(s
         await submit(service, PUSH, received_at=NOW)
         await erase(service, "ana")
         service.channels._by_key = {
-            key: msgspec.structs.replace(channel, sender=msgspec.structs.replace(channel.sender, website_tracking=False))
+            key: msgspec.structs.replace(
+                channel, sender=msgspec.structs.replace(channel.sender, website_tracking=False)
+            )
             for key, channel in service.channels._by_key.items()
         }
         return reasons(await submit(service, PUSH, received_at=NOW + 1))
@@ -225,7 +237,7 @@ def test_purchases_of_removed_events_are_forgotten(store_url: str, urls: Urls):
     async def story(service: Service) -> Removed:
         await submit(service, PUSH, sign_in("bo", "v2"), received_at=NOW)
         for visitor_id, order_id in (("v1", "t-1"), ("v2", "t-2")):
-            told = {"transaction_id": order_id, "order": Order(order_id), "props": {"transaction_id": order_id}}
+            told: dict[str, Any] = {"transaction_id": order_id, "order": Order(order_id), "props": {"transaction_id": order_id}}
             await take(service, did(service, visitor_id, 1, "purchase", **told))
         return await erase(service, "ana")
 
@@ -403,9 +415,7 @@ def test_an_erasure_that_was_left_undone_is_finished_by_another_worker_and_harms
     assert tables_with(store_url, ",ana,", '"ana"', '\\"ana') == []
 
 
-def test_a_step_that_fails_is_done_again_and_counted_once(
-    store_url: str, urls: Urls, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_step_that_fails_is_done_again_and_counted_once(store_url: str, urls: Urls, monkeypatch: pytest.MonkeyPatch):
     failures = iter([True, False, True, False, True] + [False] * 100)
 
     async def story(service: Service) -> Removed:
@@ -448,9 +458,7 @@ def test_a_customer_whose_erasure_was_lifted_goes_on_behind_its_last_version(sto
     assert run(store_url, urls, story) == [2, 5, 8]
 
 
-def test_two_first_events_after_a_lift_are_both_kept(
-    store_url: str, urls: Urls, monkeypatch: pytest.MonkeyPatch
-):
+def test_two_first_events_after_a_lift_are_both_kept(store_url: str, urls: Urls, monkeypatch: pytest.MonkeyPatch):
     async def story() -> Any:
         async with two_workers(store_url, urls.redis) as (one, other):
             await submit(one, PUSH, received_at=NOW)
@@ -513,7 +521,8 @@ def test_another_workspace_keeps_its_customer_of_the_same_id(store_url: str, url
         connection.execute("INSERT INTO workspace (workspace_id, slug, created_at) VALUES (2, 'other', '2026-01-01')")
         connection.execute(
             "INSERT INTO channel (channel_id, workspace_id, name, write_key, website_tracking, origins, on_sign_out,"
-            " created_at) SELECT gen_random_uuid(), 2, 'Other', 'wk_other', true, origins, 'keep', created_at FROM channel"
+            " created_at) SELECT gen_random_uuid(), 2, 'Other', 'wk_other', true, origins, 'keep', created_at"
+            " FROM channel"
         )
 
     async def story(service: Service) -> list[Refusal | None]:

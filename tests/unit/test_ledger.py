@@ -25,8 +25,9 @@ class Ledger:
         self.profile: Profile | None = None
 
     def merge(self, at: int = 0, policy: Policy = Policy.OVERWRITE, source: str = "channel", **sent: object) -> Merge:
+        kinds = {None: Kind.REMOVAL, "": Kind.EMPTY}
         readings = [
-            Reading(name.replace("custom_", "custom."), Kind.VALUE if value is not None else Kind.REMOVAL, value)  # type: ignore[arg-type]
+            Reading(name.replace("custom_", "custom."), kinds.get(value, Kind.VALUE), value or None)  # type: ignore[arg-type, call-overload]
             for name, value in sent.items()
         ]
         return self.keep(merging.apply(self.profile, self.row(at, policy, source), readings))
@@ -132,6 +133,19 @@ def test_a_field_that_was_set_since_is_kept():
     assert book.values == {"display_name": "Ana"}
 
 
+def test_a_row_that_offered_nothing_does_not_tell_that_nothing_was_held_before_it():
+    book = Ledger()
+    book.merge(1, display_email="ana@shop.example")
+    wrong = book.merge(2, display_name="Zoe", display_email="")
+    again = book.merge(3, display_name="Zoe", display_email="new@shop.example")
+    book.act(Act.UNDO, wrong)
+    rows = list(book.rows)
+
+    act = book.act(Act.UNDO, again)
+
+    assert by_pages(rows, act) == {"display_email": HeldField("ana@shop.example", NOON + 1, 1)}
+
+
 def test_undoing_the_undoing_restores_what_was_held():
     book = Ledger()
     book.merge(1, display_name="Ana")
@@ -217,7 +231,7 @@ merges = st.tuples(
     st.sampled_from(["channel", "crm"]),
     st.dictionaries(
         st.sampled_from(["display_name", "display_email", "custom_a", "custom_b"]),
-        st.sampled_from(["x", "y", "z", None]),
+        st.sampled_from(["x", "y", "z", None, ""]),
         max_size=3,
     ),
 )

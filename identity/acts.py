@@ -216,6 +216,9 @@ class Acts:
         wanted = [fact for fact in facts if fact.fact_id in set(fact_ids)]
         if len(wanted) < len(set(fact_ids)):
             raise Problem(404, "identification_not_found", "Nothing with this id was said of this visitor.")
+        if any(fact.kind is FactKind.ERASED for fact in wanted):
+            # What was done then would be the customer's who came before.
+            raise Problem(409, "not_undoable", "It named a customer who was erased; that time is nobody's for good.")
         targets = tuple(sorted(fact.fact_id for fact in wanted if fact.fact_id not in undone))
         if not targets:
             stretches = stretches_of(facts)

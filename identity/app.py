@@ -25,8 +25,9 @@ from identity.admin.customers import ADMIN_CUSTOMERS_PATH, ADMIN_VISITORS_PATH, 
 from identity.admin.explain import Explanations
 from identity.admin.joining import CustomerActs
 from identity.admin.ledger import Ledger
-from identity.admin.pages import INSPECTOR_PATH, Inspector
+from identity.admin.pages import Inspector
 from identity.admin.routes import admin_handlers
+from identity.admin.visits import INSPECTOR_PATH
 from identity.bulk import BulkUndo
 from identity.channels import Channels
 from identity.customer_writes import CustomerWrites

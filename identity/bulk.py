@@ -239,7 +239,9 @@ class BulkUndo:
 
 
 def _is_wanted(wanted: Filter, fact: Fact) -> bool:
-    if fact.kind is FactKind.ANONYMOUS or (fact.kind is FactKind.UNDONE and wanted.operation_id is None):
+    if fact.kind in (FactKind.ANONYMOUS, FactKind.ERASED):
+        return False
+    if fact.kind is FactKind.UNDONE and wanted.operation_id is None:
         return False
     asked = (
         (wanted.channel_id, fact.channel_id),

@@ -32,7 +32,7 @@ IMPORT_LINES_MAX = 100_000
 IMPORT_BYTES_MAX = 64 * 1024 * 1024
 IMPORT_LINE_BYTES_MAX = 64 * 1024
 IMPORT_PAUSE_SECONDS_MAX = 30.0
-"""So long a body may pause."""
+"""So long a body may pause, and a client may let results wait after it."""
 IMPORT_SECONDS_MAX = 3600.0
 IMPORTS_MAX = 2
 """Imports that one worker takes at a time."""
@@ -291,7 +291,8 @@ class _Out:
         self._is_last = True
         self._has_more.set()
         assert self._task is not None
-        await self._task
+        with contextlib.suppress(TimeoutError):  # whoever reads nothing any more
+            await asyncio.wait_for(self._task, IMPORT_PAUSE_SECONDS_MAX)
 
     async def _run(self) -> None:
         with contextlib.suppress(OSError):  # whoever does not listen any more

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from identity import identifications
 from identity.acts import FACTS_MAX
 from identity.explaining import facts_until, link_of
-from identity.resolve import Fact
+from identity.resolve import Fact, undone_facts
 from profiles.database import Connection, Database
 from profiles.http import Problem
 from profiles.store import VISITORS_SHOWN_MAX, CustomerVisitor, Spreads
@@ -32,6 +32,17 @@ class VisitorPast:
         found = await self._facts(connection, workspace_id, [visitor_id], FACTS_MAX)
         facts = found.get(visitor_id, [])
         return facts if moment is None else facts_until(facts, moment)
+
+    async def taken_back(
+        self, connection: Connection, workspace_id: int, visitor_ids: Collection[str]
+    ) -> dict[str, str]:
+        """Return what was said of visitors and is taken back, each with what does it.
+
+        Raises:
+            Problem: 409, too much was said of them.
+        """
+        found = await self._facts(connection, workspace_id, visitor_ids, LINKED_FACTS_MAX)
+        return {target: by for facts in found.values() for target, by in undone_facts(facts).items()}
 
     async def linked_at(
         self,

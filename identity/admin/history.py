@@ -1,43 +1,41 @@
 """Pure: the past of a profile, field by field, and of a customer, moment by moment, from what the ledger tells."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 import msgspec
 
+from identity.admin.explain import CustomerExplanation, FieldExplanation, FieldLock, OfferView
 from identity.admin.pictures import Happening
 from identity.footprint_routes import FootprintEvent
 from identity.resolve import FactKind
 from identity.visitor_routes import IdentificationView, VisitorPage
 from profiles.clock import read_time
-from profiles.remarks import JsonValue, Reason, Verdict
+from profiles.explaining import Outcome
+from profiles.remarks import JsonValue, Verdict
 from profiles.views import CustomerView, DecisionView, MergeView, Provenance
 
-OTHERS_SHOWN_MAX = 5
-"""Other values shown of one field; the ledger has all of them."""
+OTHERS_SHOWN = 4
+"""Other values of one field that are shown at once; the rest unfolds."""
 
 _KEPT = (Verdict.SET, Verdict.OVERWROTE, Verdict.UNCHANGED)
 _OFFERED = (Verdict.SKIPPED_OLDER, Verdict.KEPT_EXISTING)
 
 
-class OtherValue(msgspec.Struct, frozen=True):
-    """A value that was sent for a field and is not the one that is held."""
-
-    value: JsonValue
-    verdict: Verdict
-    reason: Reason | None
-    merge: MergeView
-
-
 class FieldRow(msgspec.Struct, frozen=True):
-    """A field: what is held, who set it, and what else was seen. ``winner`` is None if that merge is not at hand."""
+    """A field: what is held, who set it, what that replaced, whether it is locked, and what else was seen.
+
+    ``first`` are the newest of the other values, ``others`` the rest; ``more``: there are still older ones.
+    """
 
     field: str
     value: JsonValue
     set_by: Provenance | None
-    winner: MergeView | None
+    visitor_id: str | None
     replaced: JsonValue
-    others: list[OtherValue]
-    more: int
+    lock: FieldLock | None
+    first: list[OfferView]
+    others: list[OfferView]
+    more: bool
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -68,54 +66,30 @@ def _value(decision: DecisionView) -> JsonValue:
     return decision.raw if decision.verdict in _OFFERED else None
 
 
-def field_rows(view: CustomerView, merges: Sequence[MergeView], winners: Mapping[str, MergeView]) -> list[FieldRow]:
-    """Return every field that is held or was ever sent, those held first. ``merges``: the newest first."""
-    provenance = view.provenance or {}
-    others: dict[str, list[OtherValue]] = {}
-    told: set[tuple[str, str]] = set()
-    for merge in merges:
-        for decision in merge.decisions:
-            found = _other(decision, merge, provenance.get(decision.field), view.fields.get(decision.field))
-            if found is None:
-                continue
-            key = decision.field, f"{decision.verdict} {found.value!r}"
-            if key not in told:
-                told.add(key)
-                others.setdefault(decision.field, []).append(found)
-    rows = []
-    for field in [*view.fields, *sorted(others.keys() - view.fields.keys())]:
-        set_by = provenance.get(field)
-        winner = winners.get(set_by.merge_id or "") if set_by is not None else None
-        found_others = others.get(field, [])
-        rows.append(
-            FieldRow(
-                field=field,
-                value=view.fields.get(field),
-                set_by=set_by,
-                winner=winner,
-                replaced=_replaced(winner, field),
-                others=found_others[:OTHERS_SHOWN_MAX],
-                more=max(0, len(found_others) - OTHERS_SHOWN_MAX),
-            )
-        )
-    return rows
+def field_rows(view: CustomerView, explained: CustomerExplanation | None) -> list[FieldRow]:
+    """Return every field that is held or was ever sent, those held first; without an explanation, those held alone."""
+    told = {} if explained is None else {field.field: field for field in explained.fields}
+    names = [*view.fields, *(name for name in told if name not in view.fields)]
+    return [_row(name, view, told.get(name)) for name in names]
 
 
-def _replaced(winner: MergeView | None, field: str) -> JsonValue:
-    decisions = winner.decisions if winner is not None else []
-    found = [d.old for d in decisions if d.field == field and d.verdict is Verdict.OVERWROTE]
-    return found[-1] if found else None
-
-
-def _other(decision: DecisionView, merge: MergeView, set_by: Provenance | None, held: JsonValue) -> OtherValue | None:
-    """Return what a decision tells beside what is held: another value, or a remark."""
-    verdict = decision.verdict
-    if verdict is Verdict.IGNORED_EMPTY or (set_by is not None and set_by.merge_id == merge.merge_id):
-        return None
-    value = decision.raw if verdict is Verdict.SKIPPED_INVALID else _value(decision)
-    if verdict in _KEPT and value == held:
-        return None
-    return OtherValue(value, verdict, decision.reason, merge)
+def _row(name: str, view: CustomerView, told: FieldExplanation | None) -> FieldRow:
+    set_by = (view.provenance or {}).get(name)
+    others = [] if told is None else told.others
+    winner = None if told is None else told.winner
+    return FieldRow(
+        field=name,
+        value=view.fields.get(name),
+        set_by=set_by,
+        visitor_id=None if winner is None else winner.visitor_id,
+        replaced=next(
+            (o.value for o in others if o.outcome is Outcome.OVERWRITTEN and winner and o.by == winner.merge_id), None
+        ),
+        lock=None if told is None else told.lock,
+        first=others[:OTHERS_SHOWN],
+        others=others[OTHERS_SHOWN:],
+        more=told is not None and told.more,
+    )
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -126,11 +100,22 @@ class Entry(msgspec.Struct, frozen=True):
     event: FootprintEvent | None = None
     said: IdentificationView | None = None
     is_switch: bool = False
+    undone_by: str | None = None
+
+    @property
+    def mark(self) -> str:
+        """What it is called, and drawn as."""
+        return (
+            "event"
+            if self.said is None
+            else _mark(self.said, is_switch=self.is_switch, is_undone=self.undone_by is not None)
+        )
 
 
 def entries(
     events: Sequence[FootprintEvent],
     visitors: Iterable[VisitorPage],
+    undone: Mapping[str, str],
     *,
     is_first: bool,
     is_last: bool,
@@ -138,52 +123,61 @@ def entries(
 ) -> list[Entry]:
     """Return a page of the timeline, the newest first: the events, and every identification that falls among them.
 
-    ``before`` is when the page before ended: what happened from then on stood there.
+    ``before`` is when the page before ended: what happened from then on stood there. ``undone`` are the identifications
+    that were taken back, each with what did it.
     """
     found = [Entry(event.occurred_at, event.visitor_id, event=event) for event in events]
     oldest = events[-1].occurred_at if events else None
     for page in visitors:
-        switches = _switches(page)
+        switches = _switches(page, undone)
         for said in page.identifications:
             if not is_first and before is not None and said.occurred_at >= before:
                 continue
             if not is_last and oldest is not None and said.occurred_at < oldest:
                 continue
-            is_switch = said.identification_id in switches
-            found.append(Entry(said.occurred_at, page.visitor_id, said=said, is_switch=is_switch))
+            is_switch, by = said.identification_id in switches, undone.get(said.identification_id)
+            found.append(Entry(said.occurred_at, page.visitor_id, said=said, is_switch=is_switch, undone_by=by))
     return sorted(found, key=lambda entry: entry.at, reverse=True)
 
 
-def _switches(page: VisitorPage) -> set[str]:
+def _mark(said: IdentificationView, *, is_switch: bool, is_undone: bool) -> str:
+    if said.kind is FactKind.UNDONE:
+        return "undone_again" if is_undone else "undoing"
+    if is_undone:
+        return "undone"
+    if not said.applied:
+        return "unapplied"
+    return "switched" if is_switch else str(said.kind)
+
+
+def _switches(page: VisitorPage, undone: Container[str]) -> set[str]:
     """Return the identifications that ended the link of another customer."""
     found: set[str] = set()
     before: str | None = None
-    applied = [said for said in page.identifications if said.applied and said.kind is not FactKind.ANONYMOUS]
-    for said in sorted(applied, key=lambda each: each.occurred_at):
+    counting = [said for said in page.identifications if said.applied and said.identification_id not in undone]
+    for said in sorted(counting, key=lambda each: each.occurred_at):
+        if said.kind not in (FactKind.IDENTIFIED, FactKind.SIGNED_OUT, FactKind.ERASED):
+            continue
         if said.customer_id is not None and before not in (None, said.customer_id):
             found.add(said.identification_id)
         before = said.customer_id
     return found
 
 
-def happenings(found: Iterable[Entry], visitors: Iterable[VisitorPage]) -> list[Happening]:
+def happenings(found: Iterable[Entry], visitors: Iterable[VisitorPage], undone: Mapping[str, str]) -> list[Happening]:
     """Return what is marked in the lanes: all identifications, and the events of this page."""
     marked = []
     for page in visitors:
-        switches = _switches(page)
+        switches = _switches(page, undone)
         for said in page.identifications:
-            if not said.applied:
-                kind = "unapplied"
-            elif said.identification_id in switches:
-                kind = "switched"
-            else:
-                kind = str(said.kind)
+            is_switch, is_undone = said.identification_id in switches, said.identification_id in undone
             title = f"{said.event} {said.customer_id or ''} {said.occurred_at}"
+            kind = _mark(said, is_switch=is_switch, is_undone=is_undone)
             marked.append(Happening(page.visitor_id, moment(said.occurred_at), kind, title))
     for entry in found:
         if entry.event is not None and entry.visitor_id is not None:
             name = entry.event.label or entry.event.type
-            marked.append(Happening(entry.visitor_id, moment(entry.at), "event", f"{name} {entry.at}"))
+            marked.append(Happening(entry.visitor_id, moment(entry.at), entry.mark, f"{name} {entry.at}"))
     return marked
 
 

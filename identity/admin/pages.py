@@ -7,7 +7,7 @@ is taken from our own pages only. What a page asks for by e-mail or phone comes 
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any, Protocol
@@ -19,8 +19,10 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from markupsafe import Markup
 from msgspec import UNSET
 
-from identity.admin import health, history, missing, pictures, search
+from identity.admin import customer_pages, health, history, missing, pictures, search, undo_pages, webhook_pages
+from identity.admin.arrivals import Arrivals, Asked
 from identity.admin.changes import PAGE_PARAMETERS, Changes, ChannelChange, NewChannel, NewKey
+from identity.admin.customer_pages import CustomerPages
 from identity.admin.ledger import MERGE_FILTERS, REFUSAL_FILTERS, Ledger, RefusalView
 from identity.admin.live import Bell, Tick, follow
 from identity.admin.query import read_query
@@ -33,6 +35,20 @@ from identity.admin.sessions import (
     require_token,
     set_cookie,
 )
+from identity.admin.undo_pages import UndoPages
+from identity.admin.visits import (
+    GUARDS,
+    HTML,
+    INSPECTOR_PATH,
+    Pages,
+    Visit,
+    address,
+    given,
+    not_of_this_page,
+    redirect,
+    require_confirmation,
+)
+from identity.admin.webhook_pages import WebhookPages
 from identity.admin.words import LANGUAGES, choose, speaker
 from identity.belonging import Stretch
 from identity.channels import Channels
@@ -40,28 +56,29 @@ from identity.events.identity import OnSignOut, SignedIdentity, UnsignedWrites
 from identity.footprint_routes import FootprintPage, FootprintRoutes, read_page
 from identity.operations import OperationRoutes
 from identity.refusals import Refusal
-from identity.render import as_json, safe
+from identity.render import safe
 from identity.routes import now_milliseconds
+from identity.visitor_past import VisitorPast
 from identity.visitor_routes import VisitorPage, VisitorRoutes
-from identity.visitors import read_known_customer_id, read_visitor_id
+from identity.visitors import read_visitor_id
 from profiles.access import Access
 from profiles.access import Scope as KeyScope
 from profiles.cache import Cache
 from profiles.coalesce import Overloaded
-from profiles.database import Database, Unavailable
+from profiles.database import Connection, Database, Unavailable
 from profiles.fields import FIELDS
 from profiles.http import HeaderPairs, Problem, Request, Response, asgi_app, log_fault
 from profiles.remarks import JsonValue, Reason, Verdict
 from profiles.routes import CustomerRoutes
 from profiles.store import Spreads
-from profiles.views import CustomerView, MergeView
+from profiles.views import MergeView
 
-INSPECTOR_PATH = "/admin"
 STATIC_PATH = f"{INSPECTOR_PATH}/static/"
 STREAM_PATH = f"{INSPECTOR_PATH}/live/stream"
 LANGUAGE_COOKIE = "inspector_language"
 LANGUAGE_SECONDS = 365 * 86_400
-FORM_BYTES_MAX = 32 * 1024
+FORM_BYTES_MAX = 256 * 1024
+"""A request that is pasted to be explained is the longest; what a browser makes of it has up to nine bytes a letter."""
 FORM_FIELDS_MAX = 50
 VALUE_CHARACTERS_MAX = 400
 """Characters of one value in a table; the merge's record shows what is held of it."""
@@ -79,19 +96,6 @@ STREAM_SECONDS_MAX = 900
 """Then the browser opens the stream again, and shows its session anew."""
 PING_SECONDS = 10.0
 
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; "
-    "frame-ancestors 'none'; base-uri 'none'"
-)
-_GUARDS: HeaderPairs = (
-    (b"content-security-policy", _POLICY.encode()),
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    # Not no-referrer: browsers would hide the origin of our own forms from us.
-    (b"referrer-policy", b"same-origin"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-)
-_HTML: HeaderPairs = ((b"content-type", b"text/html; charset=utf-8"), (b"cache-control", b"no-store"), *_GUARDS)
 _STATIC_TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
 
 SECTIONS = (
@@ -100,6 +104,9 @@ SECTIONS = (
     ("/refusals", "refusals"),
     ("/live", "live"),
     ("/missing", "missing"),
+    ("/suggestions", "suggestions"),
+    ("/operations", "operations"),
+    ("/webhooks", "webhooks"),
     ("/channels", "channels"),
     ("/keys", "keys"),
     ("/health", "health"),
@@ -107,10 +114,11 @@ SECTIONS = (
 """The pages of the menu, by what stands behind ``INSPECTOR_PATH``, and the names of their texts."""
 
 
-class Parts(Protocol):
+class Parts(customer_pages.Parts, undo_pages.Parts, webhook_pages.Parts, Protocol):
     """What of a service is needed here."""
 
     database: Database
+    arrivals: Arrivals
     cache: Cache
     access: Access
     spreads: Spreads
@@ -119,23 +127,6 @@ class Parts(Protocol):
     visitors: VisitorRoutes
     footprints: FootprintRoutes
     operations: OperationRoutes
-
-
-class Visit(msgspec.Struct, frozen=True):
-    """One request to a page, and who makes it. ``form`` is what was posted, empty for a page that is only opened."""
-
-    request: Request
-    session: Session
-    language: str
-    form: dict[str, str] = {}
-
-    @property
-    def workspace_id(self) -> int:
-        """The workspace of the key that signed in; nothing else is ever shown."""
-        return self.session.key.workspace_id
-
-
-Page = Callable[[Visit], Awaitable[Response]]
 
 
 class Inspector:
@@ -147,18 +138,18 @@ class Inspector:
         self._ledger = Ledger(service.database, service.spreads)
         self._changes = Changes(service.database, service.access)
         self.bell = Bell(service.cache)
+        self._visitor_past = VisitorPast(service.database, service.spreads)
         self._is_stopping = False
         self._watchers = 0
         self._static = _load_static()
         self._templates = self._environment()
-        self._pages: dict[tuple[str, str], Page] = {
+        self._customer_pages = CustomerPages(service, self._ledger, self._show)
+        self._pages: Pages = {
             ("GET", ""): self._home,
             ("POST", "/search"): self._search,
-            ("GET", "/customer"): self._customer,
             ("GET", "/customer/timeline"): self._timeline,
             ("GET", "/customer/graph"): self._graph,
             ("GET", "/visitor"): self._visitor,
-            ("GET", "/merge"): self._merge,
             ("GET", "/merges"): self._merges,
             ("GET", "/refusals"): self._refusals,
             ("GET", "/live"): self._live,
@@ -170,6 +161,9 @@ class Inspector:
             ("POST", "/keys"): self._change_keys,
             ("GET", "/health"): self._health,
             ("POST", "/sign-out"): self._sign_out,
+            **self._customer_pages.pages(),
+            **WebhookPages(service, self._show).pages(),
+            **UndoPages(service, self._ledger, self._changes, self._show).pages(),
         }
         self._application: ASGIApp = asgi_app(INSPECTOR_PATH, self.answer)
 
@@ -239,17 +233,17 @@ class Inspector:
             session = await self._sessions.sign_in(request, form.get("key", ""))
         except Problem as problem:
             return self._sign_in_form(request, language, back=back, problem=problem)
-        return _redirect(back if _is_own(back) else INSPECTOR_PATH, (set_cookie(session),))
+        return redirect(back if _is_own(back) else INSPECTOR_PATH, (set_cookie(session),))
 
     def _sign_in_form(self, request: Request, language: str, *, back: str, problem: Problem | None = None) -> Response:
         if request.headers.get(b"hx-request") is not None:
             # A piece of a page was asked for: the whole page has to go to where one signs in.
-            return Response(401, b"", (*_HTML, (b"hx-redirect", INSPECTOR_PATH.encode())))
+            return Response(401, b"", (*HTML, (b"hx-redirect", INSPECTOR_PATH.encode())))
         status = 200 if problem is None else problem.status
         return self._render(None, language, "sign_in.html", status=status, back=back, problem=problem)
 
     async def _sign_out(self, _: Visit) -> Response:
-        return _redirect(INSPECTOR_PATH, (end_cookie(),))
+        return redirect(INSPECTOR_PATH, (end_cookie(),))
 
     # Finding.
 
@@ -262,38 +256,21 @@ class Inspector:
     async def _search(self, visit: Visit) -> Response:
         text = visit.form.get("q", "").strip()
         if not text:
-            return _redirect(INSPECTOR_PATH)
+            return redirect(INSPECTOR_PATH)
         found = await search.find(self._service, self._ledger, visit.workspace_id, text)
         if found.hits == 1:
             if found.merge_id is not None:
-                return _redirect(_address("/merge", merge_id=found.merge_id))
+                return redirect(address("/merge", merge_id=found.merge_id))
             if found.visitor_id is not None:
-                return _redirect(_address("/visitor", visitor_id=found.visitor_id))
+                return redirect(address("/visitor", visitor_id=found.visitor_id))
             customer_id = found.customer_id or found.by_contact[0].customer_id
-            return _redirect(_address("/customer", customer_id=customer_id))
+            return redirect(address("/customer", customer_id=customer_id))
         return self._show(visit, "found.html", text=text, found=found)
 
     # Customers and visitors.
 
-    async def _customer(self, visit: Visit) -> Response:
-        view = await self._find_customer(visit)
-        query = {"customer_id": view.customer_id, "limit": str(MERGES_READ_MAX)}
-        page = await self._ledger.list_merges(visit.workspace_id, query)
-        winners = {merge.merge_id: merge for merge in page.items}
-        wanted = {by.merge_id for by in (view.provenance or {}).values() if by.merge_id is not None}
-        for merge_id in sorted(wanted - winners.keys(), reverse=True)[:WINNERS_READ_MAX]:
-            winners[merge_id] = await self._ledger.find_merge(visit.workspace_id, merge_id)
-        return self._show(
-            visit,
-            "customer.html",
-            customer=view,
-            rows=history.field_rows(view, page.items, winners),
-            merges=page.items[:RECENT_SHOWN],
-            has_more=page.next_cursor is not None,
-        )
-
     async def _timeline(self, visit: Visit) -> Response:
-        view = await self._find_customer(visit)
+        view = await self._customer_pages.find(visit)
         query, page = _timeline_page(visit.request, "customer_id")
         footprint = await self._service.footprints.of_customer(visit.workspace_id, view.customer_id, page)
         visitor_ids = [visitor.visitor_id for visitor in view.visitors[:LANES_MAX]]
@@ -310,7 +287,11 @@ class Inspector:
         told = await self._service.visitors.find(visit.workspace_id, visitor_id)
         customer_id = told.customer_id if told is not None else None
         values = await self._lanes(visit, [visitor_id], customer_id, footprint, query)
-        return self._show(visit, "visitor.html", visitor_id=visitor_id, told=told, **values)
+        try:
+            explained = await self._service.explanations.visitor(visit.workspace_id, visitor_id)
+        except Problem:  # nothing was ever said of it, or too much to tell why
+            explained = None
+        return self._show(visit, "visitor.html", visitor_id=visitor_id, told=told, explained=explained, **values)
 
     async def _lanes(
         self,
@@ -321,16 +302,17 @@ class Inspector:
         query: Mapping[str, str],
     ) -> dict[str, Any]:
         """Return what a timeline shows: the drawing, the entries of this page, and where the next one is."""
-        told = await self._told(visit, visitor_ids)
+        told, undone = await self._told(visit, visitor_ids), await self._taken_back(visit, visitor_ids)
         stretches = await self._service.footprints.stretches_of(visit.workspace_id, visitor_ids) if visitor_ids else {}
         entries = history.entries(
             footprint.items,
             told,
+            undone,
             is_first="cursor" not in query,
             is_last=footprint.next_cursor is None,
             before=query.get("before"),
         )
-        marked = history.happenings(entries, told)
+        marked = history.happenings(entries, told, undone)
         times = [happening.at for happening in marked] or [now_milliseconds()]
         begin, end = min(times), max(*times, now_milliseconds())
         margin = max(1000, (end - begin) // 50)
@@ -357,22 +339,36 @@ class Inspector:
         pages = [await self._service.visitors.find(visit.workspace_id, each) for each in visitor_ids]
         return [page for page in pages if page is not None]
 
+    async def _taken_back(self, visit: Visit, visitor_ids: Sequence[str]) -> dict[str, str]:
+        async def work(connection: Connection) -> dict[str, str]:
+            return await self._visitor_past.taken_back(connection, visit.workspace_id, visitor_ids)
+
+        try:
+            return await self._service.database.run(work) if visitor_ids else {}
+        except Problem:  # too much was said of them to look through it all: nothing is marked
+            return {}
+
     async def _graph(self, visit: Visit) -> Response:
-        view = await self._find_customer(visit)
+        view = await self._customer_pages.find(visit)
         visitor_ids = [visitor.visitor_id for visitor in view.visitors[:GRAPH_VISITORS_MAX]]
         told = {page.visitor_id: page for page in await self._told(visit, visitor_ids)}
         stretches: Mapping[str, Sequence[Stretch]] = (
             await self._service.footprints.stretches_of(visit.workspace_id, visitor_ids) if visitor_ids else {}
         )
+        undone = await self._taken_back(visit, visitor_ids)
         links = {}
         for visitor_id in visitor_ids:
             said = told[visitor_id].identifications if visitor_id in told else []
-            unapplied = [each.customer_id for each in said if not each.applied and each.customer_id is not None]
+            named_in_vain = {
+                each.customer_id: "undone" if each.identification_id in undone else "unapplied"
+                for each in said
+                if each.customer_id is not None and (not each.applied or each.identification_id in undone)
+            }
             named: dict[str, str] = {}
             for each in sorted(said, key=lambda held: held.occurred_at):
-                if each.applied and each.customer_id is not None:
+                if each.applied and each.customer_id is not None and each.identification_id not in undone:
                     named.setdefault(each.customer_id, each.occurred_at)
-            links[visitor_id] = pictures.links_of(visitor_id, stretches.get(visitor_id, ()), unapplied, named)
+            links[visitor_id] = pictures.links_of(visitor_id, stretches.get(visitor_id, ()), named_in_vain, named)
         # Those that others have used too come last, whoever shares another customer side by side.
         links = dict(sorted(links.items(), key=lambda held: sorted(str(link.customer_id) for link in held[1][1:])))
         say = speaker(visit.language)
@@ -385,22 +381,10 @@ class Inspector:
             visitors_left_out=len(view.visitors) - len(visitor_ids),
         )
 
-    async def _find_customer(self, visit: Visit) -> CustomerView:
-        customer_id = read_known_customer_id(visit.request.query().get("customer_id"))
-        view = await self._service.customers.view(visit.workspace_id, customer_id) if customer_id is not None else None
-        if view is None:
-            raise Problem(404, "customer_not_found", "No customer is held by this id.")
-        return view
-
     # The ledger.
 
-    async def _merge(self, visit: Visit) -> Response:
-        merge_id = visit.request.query().get("merge_id", "")
-        merge = await self._ledger.find_merge(visit.workspace_id, merge_id)
-        return self._show(visit, "merge.html", merge=merge, lines=history.lines_of(merge), record=as_json(merge))
-
     async def _merges(self, visit: Visit) -> Response:
-        query = _given(read_query(visit.request, MERGE_FILTERS))
+        query = given(read_query(visit.request, MERGE_FILTERS))
         page = await self._ledger.list_merges(visit.workspace_id, query)
         return self._show(
             visit,
@@ -412,7 +396,7 @@ class Inspector:
         )
 
     async def _refusals(self, visit: Visit) -> Response:
-        query = _given(read_query(visit.request, REFUSAL_FILTERS))
+        query = given(read_query(visit.request, REFUSAL_FILTERS))
         page = await self._ledger.list_refusals(visit.workspace_id, query)
         counts = health.bars(sorted(((str(k), n) for k, n in page.counts.items()), key=lambda held: -held[1]))
         return self._show(
@@ -490,11 +474,19 @@ class Inspector:
     # The checklist.
 
     async def _missing(self, visit: Visit) -> Response:
-        text = visit.form.get("id", "").strip()
-        findings = None
+        form = visit.form
+        text, body = form.get("id", "").strip(), form.get("body", "").strip()
+        findings = explained = None
         if text:
             findings = await missing.find_out(self._service, self._ledger, self._changes, visit.workspace_id, text)
-        return self._show(visit, "missing.html", text=text, findings=findings)
+        if form.get("action") == "request":
+            asked = Asked(
+                write_key=form.get("write_key", "").strip() or None,
+                origin=form.get("origin", "").strip() or None,
+                body=body.encode() or None,
+            )
+            explained = await self._service.arrivals.explain(visit.workspace_id, asked)
+        return self._show(visit, "missing.html", text=text, findings=findings, explained=explained, form=form)
 
     # Channels and keys.
 
@@ -502,7 +494,7 @@ class Inspector:
         return await self._channels_page(visit)
 
     async def _channels_page(self, visit: Visit, problem: Problem | None = None, done: str = "") -> Response:
-        query = _given(read_query(visit.request, PAGE_PARAMETERS))
+        query = given(read_query(visit.request, PAGE_PARAMETERS))
         page = await self._changes.list_channels(visit.workspace_id, query)
         following = _following(visit.request, query, page.next_cursor)
         return self._show(
@@ -542,11 +534,11 @@ class Inspector:
                     await self._changes.change_channel(visit.workspace_id, channel_id, wanted)
                     return await self._channels_page(visit, done="channels.changed")
                 case "revoke":
-                    _require_confirmation(form)
+                    require_confirmation(form)
                     await self._changes.revoke_channel(visit.workspace_id, channel_id)
                     return await self._channels_page(visit, done="channels.revoked")
                 case _:
-                    raise Problem(400, "invalid_form", "This form is not one of this page.")
+                    raise not_of_this_page()
         except Problem as problem:
             return await self._channels_page(visit, problem)
 
@@ -556,7 +548,7 @@ class Inspector:
     async def _keys_page(
         self, visit: Visit, problem: Problem | None = None, done: str = "", secret: str | None = None
     ) -> Response:
-        query = _given(read_query(visit.request, PAGE_PARAMETERS))
+        query = given(read_query(visit.request, PAGE_PARAMETERS))
         page = await self._changes.list_keys(visit.workspace_id, query)
         return self._show(
             visit,
@@ -580,11 +572,11 @@ class Inspector:
                     made = await self._changes.create_key(visit.workspace_id, NewKey(form.get("name", ""), scopes))
                     return await self._keys_page(visit, done="keys.created", secret=made.secret)
                 case "revoke":
-                    _require_confirmation(form)
+                    require_confirmation(form)
                     await self._changes.revoke_key(visit.workspace_id, form.get("key_id", ""))
                     return await self._keys_page(visit, done="keys.revoked")
                 case _:
-                    raise Problem(400, "invalid_form", "This form is not one of this page.")
+                    raise not_of_this_page()
         except Problem as problem:
             return await self._keys_page(visit, problem)
 
@@ -605,7 +597,7 @@ class Inspector:
         shared["here"] = "" if visit is None else _path_of(visit.request.scope)
         shared["own_address"] = INSPECTOR_PATH if visit is None else _own_address(visit.request)
         body = self._templates.get_template(template).render(**{**shared, **values})
-        return Response(status, body.encode("utf-8", "replace"), _HTML)
+        return Response(status, body.encode("utf-8", "replace"), HTML)
 
     def _values(self, session: Session | None, language: str) -> dict[str, object]:
         return {
@@ -628,10 +620,10 @@ class Inspector:
     def _file(self, path: str) -> Response:
         held = self._static.get(path)
         if held is None:
-            return Response(404, b"", ((b"content-type", b"text/plain"), *_GUARDS))
+            return Response(404, b"", ((b"content-type", b"text/plain"), *GUARDS))
         kind = _STATIC_TYPES[path.rpartition(".")[2]].encode()
         forever = (b"cache-control", b"public, max-age=31536000, immutable")
-        return Response(200, held, ((b"content-type", kind), forever, *_GUARDS))
+        return Response(200, held, ((b"content-type", kind), forever, *GUARDS))
 
     def _environment(self) -> Environment:
         environment = Environment(
@@ -644,7 +636,7 @@ class Inspector:
         )
         named = {path.partition("/")[2]: STATIC_PATH + path for path in self._static}
         environment.globals["static"] = named.__getitem__
-        environment.globals["address"] = _address
+        environment.globals["address"] = address
         environment.globals["channel_name"] = self._channel_name
         environment.globals["is_refusal"] = lambda row: isinstance(row, RefusalView)
         environment.globals["outcome"] = outcome_of
@@ -699,12 +691,7 @@ async def _read_form(request: Request) -> dict[str, str]:
             parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=FORM_FIELDS_MAX)
         )
     except (UnicodeError, ValueError) as error:
-        raise Problem(400, "invalid_form", "This form is not one of this page.") from error
-
-
-def _require_confirmation(form: Mapping[str, str]) -> None:
-    if form.get("sure") != "on":
-        raise Problem(422, "not_confirmed", "Tick the box to say that you are sure: this can't be taken back.")
+        raise not_of_this_page() from error
 
 
 def _choice(kind: Any, value: str | None) -> Any:
@@ -717,22 +704,13 @@ def _choose_language(form: Mapping[str, str]) -> Response:
     if language in LANGUAGES:
         text = f"{LANGUAGE_COOKIE}={language}; Path={INSPECTOR_PATH}; Max-Age={LANGUAGE_SECONDS}; SameSite=Strict"
         headers = ((b"set-cookie", f"{text}; HttpOnly".encode("ascii")),)
-    return _redirect(back if _is_own(back) else INSPECTOR_PATH, headers)
-
-
-def _redirect(to: str, headers: HeaderPairs = ()) -> Response:
-    return Response(303, b"", (*_HTML, (b"location", to.encode("ascii", "ignore")), *headers))
+    return redirect(back if _is_own(back) else INSPECTOR_PATH, headers)
 
 
 def _is_own(address: str) -> bool:
     """Return whether an address is one of the inspector's own pages, to go to without looking."""
     is_below = address == INSPECTOR_PATH or address.startswith((f"{INSPECTOR_PATH}/", f"{INSPECTOR_PATH}?"))
     return is_below and address.isascii() and address.isprintable() and not set('\\ "<>') & set(address)
-
-
-def _address(path: str, **query: str | None) -> str:
-    given = {name: value for name, value in query.items() if value is not None}
-    return f"{INSPECTOR_PATH}{path}?{urlencode(given)}" if given else f"{INSPECTOR_PATH}{path}"
 
 
 def _path_of(scope: Any) -> str:
@@ -759,18 +737,13 @@ def _following(request: Request, query: Mapping[str, str], cursor: str | None) -
     return None if cursor is None else _address_of(request, {**query, "cursor": cursor})
 
 
-def _given(query: Mapping[str, str]) -> dict[str, str]:
-    """Return what was filled in: a browser sends the empty fields of a form as well."""
-    return {name: value.strip() for name, value in query.items() if value.strip()}
-
-
 def _timeline_page(request: Request, named: str) -> tuple[dict[str, str], Any]:
     """Return the question of a timeline, and the page of the footprint that it asks for."""
     query = dict(request.query())
     before = query.pop("before", None)
     query.setdefault("limit", str(TIMELINE_EVENTS))
     asked = msgspec.structs.replace(
-        request, scope={**request.scope, "query_string": urlencode(_given(query)).encode("ascii")}
+        request, scope={**request.scope, "query_string": urlencode(given(query)).encode("ascii")}
     )
     read, page = read_page(asked, (named,))
     return read if before is None else {**read, "before": before}, page
@@ -785,7 +758,7 @@ async def _until_gone(receive: Receive) -> None:
 def _stream_headers(status: int) -> list[tuple[bytes, bytes]]:
     kind = b"text/event-stream" if status == 200 else b"text/plain"
     # A proxy that gathers what is sent would hold back what has just happened.
-    return [(b"content-type", kind), (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"), *_GUARDS]
+    return [(b"content-type", kind), (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"), *GUARDS]
 
 
 def _told(event: str, text: str) -> Any:

@@ -32,7 +32,7 @@ class Bar(msgspec.Struct, frozen=True):
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """Something that happened. ``kind``: identified, switched, signed_out, anonymous, unapplied or event."""
+    """Something that happened. ``kind``: what the history calls it, which the style sheet draws."""
 
     x: float
     kind: str
@@ -160,7 +160,7 @@ BEND = 50
 
 
 class Link(msgspec.Struct, frozen=True):
-    """A line between a visitor and a customer. ``kind``: present, past, contested or unapplied.
+    """A line between a visitor and a customer. ``kind``: present, past, contested, unapplied or undone.
 
     ``since`` and ``until`` are of its latest stretch, ``earlier`` is the number of those before.
     """
@@ -199,12 +199,12 @@ class Graph(msgspec.Struct, frozen=True):
 
 
 def links_of(
-    visitor_id: str, stretches: Sequence[Stretch], unapplied: Iterable[str], first_named: Mapping[str, str]
+    visitor_id: str, stretches: Sequence[Stretch], in_vain: Mapping[str, str], first_named: Mapping[str, str]
 ) -> list[Link]:
     """Return a visitor's links, one per customer, the contested stretches as one with nobody.
 
-    ``unapplied`` are customers that were named without effect. ``first_named`` is when each customer was named first:
-    what was before that became its own in hindsight.
+    ``in_vain`` are customers that were named without effect, or no longer have any: unapplied or undone.
+    ``first_named`` is when each customer was named first: what was before that became its own in hindsight.
     """
     held: dict[tuple[str | None, bool], list[Stretch]] = {}
     for stretch in stretches:
@@ -225,7 +225,7 @@ def links_of(
             )
         )
     known = {link.customer_id for link in links}
-    links += [Link(visitor_id, each, "unapplied", None, None) for each in dict.fromkeys(unapplied) if each not in known]
+    links += [Link(visitor_id, each, kind, None, None) for each, kind in in_vain.items() if each not in known]
     return links
 
 

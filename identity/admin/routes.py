@@ -147,9 +147,7 @@ def _undo_handlers(takebacks: Takebacks) -> list[ControllerRouterHandler]:
     @post("/undo", status_code=200)
     async def undo_many(request: Incoming, key: Admin) -> LitestarResponse[BulkPreview | OperationView]:
         asked = await read_body(_request(request), BulkAsked)
-        return LitestarResponse(
-            await takebacks.undo_many(key.workspace_id, asked, key.actor, now_milliseconds())
-        )
+        return LitestarResponse(await takebacks.undo_many(key.workspace_id, asked, key.actor, now_milliseconds()))
 
     @get("/operations", status_code=200)
     async def list_operations(key: Admin) -> OperationList:

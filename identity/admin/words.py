@@ -10,9 +10,13 @@ from importlib.resources import files
 
 import msgspec
 
+from identity.admin.arrivals import CHECK_CODES
 from identity.events.behaviour import FAULT_HINTS
+from identity.explaining import STRETCH_REASONS
 from identity.openapi import VERDICTS
 from identity.refusals import REFUSAL_HINTS
+from identity.webhooks.sending import FAULT_HINTS as WEBHOOK_FAULT_HINTS
+from profiles.explaining import OUTCOMES
 from profiles.remarks import HINTS
 
 LANGUAGES = {"en": "English", "zh-Hant": "繁體中文"}
@@ -35,6 +39,10 @@ def texts(language: str) -> dict[str, str]:
     shared |= {f"hint.{reason}": text for reason, text in HINTS.items()}
     shared |= {f"hint.refusal.{refusal}": text for refusal, text in REFUSAL_HINTS.items()}
     shared |= {f"hint.fault.{code}": text for code, text in FAULT_HINTS.items()}
+    shared |= {f"offer.{outcome}": text for outcome, text in OUTCOMES.items()}
+    shared |= {f"stretch.{reason}": text for reason, text in STRETCH_REASONS.items()}
+    shared |= {f"check.{code}": text for code, text in CHECK_CODES.items()}
+    shared |= {f"fault.{fault}": text for fault, text in WEBHOOK_FAULT_HINTS.items()}
     return shared | held
 
 

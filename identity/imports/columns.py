@@ -13,7 +13,7 @@ from identity.refusals import Refusal
 from identity.tolerant import read_value
 from identity.visitors import BLOCKED_IDS, read_customer_id
 from profiles.clock import event_time, read_time
-from profiles.fields import CUSTOM, FIELDS, SPELLINGS, Dialect, is_empty, is_field, read_field
+from profiles.fields import CUSTOM, FIELDS, SPELLINGS, Dialect, field_reader, is_empty, is_field, read_field
 from profiles.remarks import Kind, Reading, Reason, cut
 
 COLUMNS_MAX = 500
@@ -161,7 +161,7 @@ class Reader:
         self._id_at = targets.pop(CUSTOMER_ID, 0)
         self._time_at = targets.pop(OCCURRED_AT, None)
         targets.pop(ERRORS, None)
-        self._fields = [(at, target, _cell_reader(target)) for target, at in targets.items()]
+        self._fields = [(at, _cell_reader(target), field_reader(target)) for target, at in targets.items()]
 
     def customer(self, cells: Sequence[str]) -> str | None:
         """Return whom a line names, or None if it names nobody who can be held."""
@@ -182,10 +182,11 @@ class Reader:
             return [self._assertion(Refusal.INVALID_EVENT, (), self._occurred_at, received_at)]
         customer = read_customer_id(_unquoted(cells[self._id_at]), self._blocked)
         readings = []
-        for at, target, read in self._fields:
+        for at, prepare, read in self._fields:
             cell = cells[at]
             if cell and not cell.isspace():  # an empty cell says nothing
-                readings.append(read_field(target, read(_unquoted(cell))))
+                cell = _unquoted(cell)
+                readings.append(read(cell if prepare is None else prepare(cell)))
         told = "" if self._time_at is None else _unquoted(cells[self._time_at]).strip()
         occurred_at, notes = self._time(int(told) if _DIGITS.fullmatch(told) else told)
         return [self._assertion(customer, (*notes, *readings), occurred_at, received_at)]
@@ -296,14 +297,11 @@ def _unquoted(cell: str) -> str:
     return cell[1:] if cell[:1] == "'" and _FORMULA.match(cell) else cell
 
 
-def _cell_reader(target: str) -> Callable[[str], object]:
+def _cell_reader(target: str) -> Callable[[str], object] | None:
+    """Return what makes a value of a cell's text, or None where the text is the value."""
     if target in _LISTS:
         return _list_of
-    return _custom_of if target.startswith(CUSTOM) else _text_of
-
-
-def _text_of(cell: str) -> object:
-    return cell
+    return _custom_of if target.startswith(CUSTOM) else None
 
 
 def _list_of(cell: str) -> object:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from identity.imports.columns import Columns, ImportRefused, Line, Reader, flattened, read_columns
+from identity.imports.columns import COLUMNS_MAX, Columns, ImportRefused, Line, Reader, flattened, read_columns
 from identity.tolerant import read_value
 
 BLOCK_BYTES = 1024 * 1024
@@ -238,6 +238,8 @@ def _names(name: str, kind: _Kind) -> list[str]:
             value = read_value(line.encode("utf-8", "surrogatepass")) if not line.isspace() else {}
             if isinstance(value, dict):
                 seen.update(dict.fromkeys(column for column, _ in flattened(value)))
+                if len(seen) > COLUMNS_MAX:
+                    raise ImportRefused(f"By line {number} there are more than {COLUMNS_MAX} names of members.")
             elif number == 1:
                 raise ImportRefused(f"{name} does not hold what its name says: its first line is no JSON object.")
             elif not line.endswith(("\n", "\r")):
@@ -299,7 +301,7 @@ class _Seen:
         self.repeated: set[str] = set()
 
     def add(self, identifier: str) -> None:
-        number = int.from_bytes(blake2b(identifier.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+        number = hash(identifier)
         is_new = False
         for at in (number & self._mask, (number >> 28) & self._mask):
             bit = 1 << (at & 7)

@@ -28,7 +28,7 @@ import redis
 import uvicorn
 
 from profiles import embedded
-from tests.benchmarks import footprints, people
+from tests.benchmarks import footprints, importing, people
 from tests.benchmarks.copying import EVENTS_PER_REQUEST
 from tests.benchmarks.measure import Floor, Load, Ratio, Row, Run, ratios_of, table
 from tests.benchmarks.processes import (
@@ -83,6 +83,12 @@ ROWS = (
         (Floor("footprint-small", 1 / 1.5),),
     ),
 )
+IMPORT_ROWS = (
+    Row("import", "members imported, by the command", (Floor("upsert", None, by_cpu=False),)),
+    Row("upsert", "bare COPY and one set-based upsert of the same"),
+)
+IMPORT_FLOOR = 0.25
+"""Judged of a million members and more; below, the start of its processes counts for too much."""
 MILLION_ROWS = (
     Row("unchanged-million", "unchanged, 1,000,000 held", (Floor("unchanged", 1 / 1.15),)),
     Row("new-million", "new identity, 1,000,000 held", (Floor("new", 1 / 1.15),)),
@@ -93,9 +99,9 @@ FOOTPRINTS = {"footprint-small": footprints.SMALL, "footprint": footprints.LARGE
 _CACHED = ("unchanged", "lookup", "mix")
 _STORES = {"bare": "service", "away": "service"}
 """Servers that have no store of their own."""
-_NOBODY = ("events", "copy")
+_NOBODY = ("events", "copy", "import", "upsert")
 """Stores that know nobody."""
-_UNSERVED = ("pgbench", "copy")
+_UNSERVED = ("pgbench", "copy", "import", "upsert")
 """Rows that go to the database without a server."""
 
 
@@ -107,6 +113,7 @@ class Options(msgspec.Struct, frozen=True):
     rounds: int
     known: int
     soak: bool
+    import_rows: int
 
 
 class Store:
@@ -160,6 +167,7 @@ class Bench:
         self.postgres = Postgres(urls.database)
         self.redis = redis.Redis.from_url(urls.redis)
         self._ids = count(100_000_000, IDS_PER_RUN)
+        self._files: tuple[Path, Path] | None = None
         self._stores: dict[str, Store] = {}
         self._servers: dict[str, Served] = {}
 
@@ -203,6 +211,8 @@ class Bench:
             return self._run_pgbench()
         if name == "copy":
             return self._run_copy()
+        if name in ("import", "upsert"):
+            return self._run_import(name)
         server = self.server(self._server_of(name))
         store = self.store(self._store_of(name))
         scenario = name.removesuffix("-million")
@@ -303,6 +313,28 @@ class Bench:
             raise BenchmarkError(f"{load.requests} rows were copied, written were {store.events() - before}")
         return Run(load, seconds, database_seconds)
 
+    def _run_import(self, name: str) -> Run:
+        rows = self.options.import_rows
+        members, lines = self._members()
+        before, database_before = os.times(), self.postgres.cpu_seconds()
+        if name == "import":
+            seconds = importing.run_import(self.urls.database, self.urls.redis, members, rows)
+        else:
+            seconds = importing.run_bare(self.urls.database, lines)
+        after, database_after = os.times(), self.postgres.cpu_seconds()
+        spent = sum(after[:4]) - sum(before[:4])
+        return Run(Load(rows, seconds, 0, None, None), spent, database_after - database_before)
+
+    def _members(self) -> tuple[Path, Path]:
+        """Return the file of members, and the rows that they become."""
+        if self._files is None:
+            folder = Path(self.resources.enter_context(tempfile.TemporaryDirectory(prefix="identity-members-")))
+            self._files = folder / "members.csv", folder / "members.rows"
+            say(f"writing {self.options.import_rows:,} members")
+            importing.write_file(self._files[0], self.options.import_rows)
+            importing.write_rows(self._files[1], self.options.import_rows)
+        return self._files
+
     @contextlib.contextmanager
     def _flushing(self) -> Iterator[None]:
         """Empty the cache again and again, before the same customer's turn comes once more."""
@@ -401,13 +433,20 @@ def measure(bench: Bench, rows: Sequence[Row]) -> dict[str, list[Run]]:
     return runs
 
 
-def choose(names: Sequence[str], *, million: bool) -> list[Row]:
+def _with_floor(row: Row, at_least: float | None) -> Row:
+    floors = tuple(msgspec.structs.replace(floor, at_least=at_least) for floor in row.floors)
+    return msgspec.structs.replace(row, floors=floors)
+
+
+def choose(names: Sequence[str], *, million: bool, import_rows: int = 0) -> list[Row]:
     """Return the rows asked for (none: all) and those that they are compared with."""
-    known = {row.name: row for row in (*ROWS, *MILLION_ROWS)}
+    floor = IMPORT_FLOOR if import_rows >= MILLION else None
+    always = (*ROWS, *(_with_floor(row, floor) for row in IMPORT_ROWS))
+    known = {row.name: row for row in (*always, *MILLION_ROWS)}
     for name in names:
         if name not in known:
             raise BenchmarkError(f"There is no row {name}. Rows: {', '.join(known)}.")
-    offered = (*ROWS, *MILLION_ROWS) if million or any(name.endswith("-million") for name in names) else ROWS
+    offered = (*always, *MILLION_ROWS) if million or any(name.endswith("-million") for name in names) else always
     wanted = set(names) or {row.name for row in offered}
     wanted |= {floor.against for name in tuple(wanted) for floor in known[name].floors}
     return [row for row in offered if row.name in wanted]
@@ -416,11 +455,14 @@ def choose(names: Sequence[str], *, million: bool) -> list[Row]:
 def main(arguments: Sequence[str]) -> int:
     """Run the benchmark; 1 if a floor is not reached, 2 if it could not be run."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", help=f"rows: {', '.join(row.name for row in (*ROWS, *MILLION_ROWS))}")
+    parser.add_argument(
+        "names", nargs="*", help=f"rows: {', '.join(row.name for row in (*ROWS, *IMPORT_ROWS, *MILLION_ROWS))}"
+    )
     parser.add_argument("--seconds", type=int, default=5, help="of each run (default 5; at most 40)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="one round of one second, to see that it runs")
     parser.add_argument("--million", action="store_true", help="also with 1,000,000 customers held (minutes to seed)")
+    parser.add_argument("--import-rows", type=int, default=20_000, help="members to import (default 20,000)")
     parser.add_argument("--soak", action="store_true", help="also 1,000,000 requests, and the worker's memory")
     parser.add_argument("--json", type=Path, help="write every run to this file")
     given = parser.parse_args(arguments)
@@ -430,9 +472,10 @@ def main(arguments: Sequence[str]) -> int:
         rounds=1 if given.quick else max(1, given.rounds),
         known=KNOWN,
         soak=given.soak,
+        import_rows=max(1, given.import_rows),
     )
     try:
-        rows = choose(options.names, million=given.million)
+        rows = choose(options.names, million=given.million, import_rows=options.import_rows)
         with opened(options) as bench:
             text = machine(bench)
             runs = measure(bench, rows)

@@ -238,6 +238,58 @@ PLANTS = (
         "tests/store/test_sql.py::test_four_processes_that_migrate_at_once_run_every_migration_once",
     ),
     Plant(
+        "erased_customer_made_anew",
+        "profiles/sql/save_customers.sql",
+        "r.customer_hash IS NOT NULL AND r.previous_version = coalesce((",
+        "r.customer_hash IS NOT NULL AND -2 <> coalesce((",
+        "tests/store/test_erasure.py::test_a_worker_that_does_not_know_yet_that_anybody_was_erased_takes_nothing",
+    ),
+    Plant(
+        "erased_while_decided",
+        "profiles/sql/save_customers.sql",
+        "AND h.version = r.previous_version\n    OFFSET 0\n)",
+        "AND h.version = r.previous_version\n    OFFSET 0\n) OR r.customer_hash IS NULL",
+        "tests/store/test_erasure.py::"
+        "test_an_event_that_was_under_way_brings_nothing_back[nothing written yet-the same push with another name]",
+    ),
+    Plant(
+        "erased_visitor_saved",
+        "identity/sql/save_visitors.sql",
+        "WHERE r.previous_version = 0 OR EXISTS (",
+        "WHERE r.previous_version >= 0 OR EXISTS (",
+        "tests/store/test_erasure.py::test_an_event_that_was_under_way_brings_nothing_back[nothing written yet-a patch]",
+    ),
+    Plant(
+        "writers_not_waited_for",
+        "identity/erasure.py",
+        "            if oldest >= last:\n",
+        "            if oldest:\n",
+        "tests/store/test_erasure.py::"
+        "test_an_event_beside_the_profile_that_was_under_way_leaves_nothing[rows written-a direct event]",
+    ),
+    Plant(
+        "erased_time_inherited",
+        "identity/belonging.py",
+        "return _ERASED if point.is_erased else point.customer_id",
+        "return point.customer_id",
+        "tests/store/test_erasure.py::"
+        "test_what_a_shared_visitor_did_in_the_customers_time_goes_and_is_nobodys_for_good",
+    ),
+    Plant(
+        "refused_person_listed",
+        "identity/resolve.py",
+        "listed = without_person(event) if names_any(event, self.held.erased) else event",
+        "listed = event",
+        "tests/store/test_erasure.py::test_late_and_replayed_events_are_refused_and_leave_no_trace",
+    ),
+    Plant(
+        "lifted_from_the_beginning",
+        "identity/intake.py",
+        "customers={**lifted, **held.customers}, erased=erased)",
+        "erased=erased)",
+        "tests/store/test_erasure.py::test_a_customer_whose_erasure_was_lifted_goes_on_behind_its_last_version",
+    ),
+    Plant(
         "prepared_statements_lost",
         "profiles/database.py",
         '"prepare_threshold": _NEVER if prepared else None',
@@ -278,6 +330,86 @@ PLANTS = (
         "return nonce + AESGCM(self.sealing_key).encrypt(nonce, msgspec.msgpack.encode(response), self._context)",
         "return nonce + msgspec.msgpack.encode(response)",
         "tests/http/test_idempotency.py::test_nothing_that_is_kept_can_be_read_without_the_secret",
+    ),
+    Plant(
+        "undo_forgets_what_came_since",
+        "profiles/undoing.py",
+        "    fields = await _compare(ledgers, held, extent, acts, before, after, since)\n",
+        "    old = {d.field: d.old for row in merges for d in row.decisions if d.field in held.fields}\n"
+        "    fields = {**held.fields, **{n: msgspec.structs.replace(held.fields[n], value=old[n]) for n in old}}\n",
+        "tests/store/test_acts.py::test_what_was_set_since_is_kept_and_the_rest_falls_back_to_what_lost_before",
+    ),
+    Plant(
+        "undone_identifications_still_own_the_footprint",
+        "identity/footprint.py",
+        "strict=True) if fact_id not in undone]",
+        "strict=True) if fact_id]",
+        "tests/store/test_acts.py::test_an_undone_identification_gives_the_visitor_and_the_footprint_back",
+    ),
+    Plant(
+        "undo_not_told_to_the_cache",
+        "identity/intake.py",
+        "await self._tell_cache(events, held, changes, since)",
+        "await self._tell_cache(events, held, changes if events else Changes(), since)",
+        "tests/store/test_acts.py::test_an_undone_merge_is_out_of_the_lookup_at_once_and_the_preview_said_so",
+    ),
+    Plant(
+        "undo_across_workspaces",
+        "profiles/sql/load_merges.sql",
+        "WHERE workspace_id = %(workspace_id)s AND merge_id",
+        "WHERE merge_id",
+        "tests/store/test_acts.py::test_an_undo_takes_no_merge_of_another_workspace",
+    ),
+    Plant(
+        "ledger_read_from_too_late_a_row",
+        "profiles/ledger.py",
+        "first = min([*versions, *ever_undone])",
+        "first = min(versions)",
+        "tests/unit/test_ledger.py::test_what_a_row_tells_of_the_time_before_it_may_have_been_true_only_then",
+    ),
+    Plant(
+        "empty_value_tells_that_nothing_was_held",
+        "profiles/ledger.py",
+        "not self._before.wants(decision.field) or not _is_offer(decision):",
+        "not self._before.wants(decision.field):",
+        "tests/unit/test_ledger.py::test_a_row_that_offered_nothing_does_not_tell_that_nothing_was_held_before_it",
+    ),
+    Plant(
+        "joined_id_not_marked",
+        "identity/resolve.py",
+        "policy, digest=digest, link=link, is_link=is_link)\n        if owner != customer_id:",
+        "policy, digest=digest, link=link, is_link=is_link)\n        if owner is None:",
+        "tests/store/test_joins.py::test_what_names_the_joined_id_meanwhile_is_merged_into_the_other_and_goes_home_afterwards",
+    ),
+    Plant(
+        "undone_row_not_released",
+        "identity/joins.py",
+        "undoes=tuple(sorted(row.merge_id for row in theirs)))",
+        "undoes=tuple(sorted(row.merge_id for row in theirs if row.merge_id not in undone)))",
+        "tests/store/test_joins.py::"
+        "test_a_row_that_was_taken_back_before_they_were_taken_apart_never_counts_in_the_other_ledger_again",
+    ),
+    Plant(
+        "lock_holds_against_the_crm",
+        "profiles/merge.py",
+        "locked=held.locks if held and incoming.source in CHANNEL_SOURCES else (),",
+        "locked=held.locks if held else (),",
+        "tests/unit/test_ledger.py::test_a_locked_field_keeps_its_value_against_a_channel_but_not_against_the_crm",
+    ),
+    Plant(
+        "bulk_undo_goes_on_after_its_time",
+        "identity/bulk.py",
+        '"before": _id_at(wanted.until),',
+        '"before": _id_at((1 << 48) - 1),',
+        "tests/store/test_bulk.py::test_what_came_before_or_after_the_time_is_left_alone",
+    ),
+    Plant(
+        "value_taken_back_alone_comes_back_with_its_identification",
+        "identity/acts.py",
+        "if row.act is Act.UNDO and row.visitor_id == visitor_id]",
+        "if row.act is Act.UNDO]",
+        "tests/store/test_acts.py::"
+        "test_a_value_that_an_admin_took_back_alone_stays_so_when_the_identification_that_gave_it_counts_again",
     ),
 )
 BY_NAME = {plant.name: plant for plant in PLANTS}

@@ -17,7 +17,7 @@ from profiles.remarks import Verdict
 from tests.harness import Urls, opened_service
 from tests.store.calls import call, find_visitors, look_up, request, submit
 from tests.store.invariants import check_store, currents_in, values_in
-from tests.store.test_rules import MINUTE, NOW, play
+from tests.store.test_rules import MINUTE, NOW, OTHER_WRITE_KEY, add_workspace, play
 
 ADMIN = By("key:Ana", "it was not her")
 WORKSPACE = 1
@@ -87,6 +87,22 @@ def test_an_undone_merge_is_out_of_the_lookup_at_once_and_the_preview_said_so(st
     assert (done.act.actor, done.act.note) == ("key:Ana", "it was not her")
     assert status == 200
     assert customer["fields"] == {"display_email": "ana@shop.example", "display_name": "Ana"}
+    check_store(store_url)
+
+
+def test_what_was_set_since_is_kept_and_the_rest_falls_back_to_what_lost_before(store_url: str, urls: Urls):
+    async def story(service: Service):
+        await submit(service, identify("42", name="Ana", gender="female"), received_at=NOW)
+        await submit(service, identify("42", at=5, name="Zoe", gender="other"), received_at=NOW + 5 * MINUTE)
+        await submit(service, identify("42", at=6, name="Ana Lin"), received_at=NOW + 6 * MINUTE)
+        late = {"gender": "unknown", "address": "1 Lane"}
+        await submit(service, identify("42", at=3, **late), received_at=NOW + 7 * MINUTE)
+        _, wrong, _, _ = await merge_ids(service, "42")
+        await undo(service, "42", wrong)
+
+    play(store_url, urls, story)
+
+    assert values_in(store_url, "42") == [{"display_name": "Ana Lin", "gender": "unknown", "address": "1 Lane"}]
     check_store(store_url)
 
 
@@ -271,7 +287,34 @@ def test_two_admins_who_undo_at_once_write_one_row(store_url: str, urls: Urls):
     check_store(store_url)
 
 
-def test_an_undo_of_one_customer_takes_no_merge_of_another_or_of_another_workspace(store_url: str, urls: Urls):
+def test_an_undo_takes_no_merge_of_another_workspace(store_url: str, urls: Urls):
+    other = add_workspace(store_url)
+
+    async def story(service: Service):
+        await submit(service, identify("42", "v2", name="Ana"), received_at=NOW)
+        (mine,) = await merge_ids(service, "42")
+        await submit(service, identify("42", name="Zoe"), received_at=NOW, write_key=OTHER_WRITE_KEY)
+        (theirs,) = {*await merge_ids(service, "42")} - {mine}
+        (said,) = await fact_ids(service, "v2")
+        codes = []
+        for act in (
+            service.acts.undo_merges(WORKSPACE, "42", [theirs], ADMIN, dry_run=False),
+            service.acts.undo_merges(other, "42", [mine], ADMIN, dry_run=False),
+            service.acts.undo_facts(other, "v2", [said], ADMIN, dry_run=False),
+        ):
+            with pytest.raises(Problem) as problem:
+                await act
+            codes.append(problem.value.code)
+        return codes, await merge_ids(service, "42")
+
+    codes, rows = play(store_url, urls, story)
+
+    assert codes == ["merge_not_found", "merge_not_found", "visitor_not_found"]
+    assert len(rows) == 2
+    check_store(store_url)
+
+
+def test_an_undo_of_one_customer_takes_no_merge_of_another(store_url: str, urls: Urls):
     async def story(service: Service):
         await submit(service, identify("ana", name="Ana"), identify("zoe", name="Zoe"), received_at=NOW)
         (theirs,) = await merge_ids(service, "zoe")

@@ -148,3 +148,30 @@ def test_traffic_meanwhile_is_neither_lost_nor_taken_back(store_url: str, urls: 
     assert counts.merges == 40
     assert values_in(store_url, *CUSTOMERS) == [{**values, "birth": "1995-01-31"} for values in as_before() if values]
     check_store(store_url)
+
+
+def test_what_came_before_or_after_the_time_is_left_alone(store_url: str, urls: Urls):
+    def at(minute: int, **fields: object) -> dict[str, Any]:
+        return identify("c", "v-c", at=minute, **fields)
+
+    async def story(service: Service):
+        switch = identify("zoe", "v-c", at=6, name="Zoe")
+        for minute, event in (
+            (1, at(1, name="Ana")),
+            (5, at(5, name="Eve", gender="other")),
+            (6, switch),
+            (9, at(9, address="1 Lane")),
+        ):
+            await submit(service, event, received_at=NOW + minute * MINUTE)
+        wanted = Filter(since=NOW + 5 * MINUTE, until=NOW + 9 * MINUTE, channel_id=CHANNEL_ID)
+        preview = await service.bulk.preview(WORKSPACE, wanted, ADMIN)
+        operation = await service.bulk.begin(WORKSPACE, wanted, ADMIN, taken=True)
+        return preview.counts, await service.bulk.go_on(operation), await find_visitors(service, "v-c")
+
+    preview, counts, visitors = play(store_url, urls, story)
+
+    assert preview == counts
+    assert (counts.merges, counts.identifications, counts.refused) == (2, 1, 0)
+    assert values_in(store_url, "c", "zoe") == [{"display_name": "Ana", "address": "1 Lane"}, {}]
+    assert visitors == [["c"]]
+    check_store(store_url)

@@ -233,6 +233,14 @@ TAMPERINGS: dict[str, tuple[str, dict[Difference, int]]] = {
         "UPDATE customer SET bucket = (bucket + 1) % 4096 WHERE customer_id = '42'",
         {Difference.BUCKET: 1},
     ),
+    "a customer is held again who was erased": (
+        """WITH known AS (UPDATE store SET erasure_key = decode(repeat('2a', 32), 'hex') RETURNING store_id)
+           INSERT INTO erasure (bucket, workspace_id, customer_hash, erasure_id, version, actor, erased_at, receipt)
+           SELECT c.bucket, c.workspace_id, '3676f115c5977ed69d63138bce926fcf' || '8a75073f5bef4e3c7a4e5b0c252dc3fa',
+                  gen_random_uuid(), 1, 'cli', c.created_at, '{}'
+           FROM customer AS c, known WHERE c.customer_id = '44'""",
+        {Difference.ERASED_HELD: 1},
+    ),
     "a pair is moved to a bucket where nobody looks": (
         "UPDATE customer_visitor SET bucket = (bucket + 1) % 4096 WHERE customer_id = '43'",
         {Difference.PAIR_MISSING: 1, Difference.BUCKET: 1},

@@ -127,3 +127,24 @@ def test_the_order_of_arrival_of_what_was_said_does_not_matter_but_at_one_moment
     chance.shuffle(shuffled)
 
     assert stretches(shuffled) == stretches(points)
+
+
+def test_an_erased_customers_time_is_nobodys_and_no_neighbour_inherits_it():
+    points = [
+        ChangePoint(10, 1, "A"), ChangePoint(20, 2, None), ChangePoint(30, 3, None, is_erased=True),
+        ChangePoint(40, 4, None), ChangePoint(50, 5, None, is_erased=True), ChangePoint(60, 6, "A"),
+    ]  # fmt: skip
+
+    assert stretches(points) == [
+        Stretch(None, 20, "A"),
+        Stretch(20, 30, None, contested=True),
+        Stretch(30, 60, None, erased=True),
+        Stretch(60, None, "A"),
+    ]
+
+
+def test_the_time_before_the_first_identification_goes_with_an_erased_customer():
+    assert stretches([ChangePoint(10, 1, None, is_erased=True), ChangePoint(20, 2, "A")]) == [
+        Stretch(None, 20, None, erased=True),
+        Stretch(20, None, "A"),
+    ]

@@ -146,6 +146,21 @@ def test_a_row_that_offered_nothing_does_not_tell_that_nothing_was_held_before_i
     assert by_pages(rows, act) == {"display_email": HeldField("ana@shop.example", NOON + 1, 1)}
 
 
+def test_what_a_row_tells_of_the_time_before_it_may_have_been_true_only_then():
+    book = Ledger()
+    book.merge(1, display_name="Ana")
+    doubted = book.merge(2, display_name="Bea")
+    undoing = book.act(Act.UNDO, doubted)
+    wrong = book.merge(3, display_name="Zoe")
+    book.act(Act.UNDO, undoing)
+    rows = list(book.rows)
+
+    act = book.act(Act.UNDO, wrong)
+
+    assert wrong.decisions[0].old == "Ana"
+    assert by_pages(rows, act) == {"display_name": HeldField("Bea", NOON + 2, 2)}
+
+
 def test_undoing_the_undoing_restores_what_was_held():
     book = Ledger()
     book.merge(1, display_name="Ana")

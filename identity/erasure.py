@@ -22,15 +22,16 @@ from identity import identifications
 from identity.intake import ALONE_ATTEMPTS_MAX, BACK_OFF_SECONDS_MAX, Intake
 from identity.resolve import Fact, FactKind, Visitor, follow, stretches_of
 from identity.tombstones import Tombstones
-from profiles import store
+from profiles import ledger, store
 from profiles.access import Access
 from profiles.cache import Cache
 from profiles.clock import to_text
 from profiles.coalesce import Overloaded
 from profiles.database import Conflict, Connection, Database, Unavailable, is_retryable, rows_json, statement
 from profiles.http import Problem, log_fault
-from profiles.profile import Merge, Policy, Profile
+from profiles.profile import Act, Merge, Policy, Profile
 from profiles.store import Spreads
+from profiles.undoing import VERSION_MAX, Ledgers
 
 STEP_ROWS_MAX = 5000
 """Rows that one step removes."""
@@ -69,9 +70,13 @@ class Removed(msgspec.Struct):
 
 
 class Pending(msgspec.Struct, frozen=True):
-    """Whom an erasure is of, the customers joined with each other: none where another tombstone tells."""
+    """Whom an erasure is of, the customers joined with each other: none where another tombstone tells.
+
+    ``parted`` were joined with them once, and are somebody else again.
+    """
 
     customer_ids: tuple[str, ...] = ()
+    parted: tuple[str, ...] = ()
 
 
 class Erasure(msgspec.Struct, frozen=True):
@@ -196,6 +201,7 @@ class _Under(msgspec.Struct):
     """Of each customer that is erased, by its id."""
     main: str
     """The customer whose tombstone tells how far it is."""
+    parted: Sequence[str]
     removed: Removed
     connection: Connection | None = None
 
@@ -395,6 +401,7 @@ class Eraser:
             workspace_id,
             {customer_id: self._tombstones.hash_of(workspace_id, customer_id) for customer_id in ids},
             ids[0],
+            erasure.pending.parted,
             erasure.removed,
         )
 
@@ -435,8 +442,11 @@ class Eraser:
         ids = [profile.customer_id for profile in held]
         hashes = {named: self._tombstones.hash_of(workspace_id, named) for named in ids}
         removed = Removed(customers=len(held))
+        parted: set[str] = set()
         tombs = []
         for profile in held:
+            acts = await Ledgers(connection, self._spreads, workspace_id).acts(profile.customer_id)
+            parted.update(act.other_id for act in acts if act.other_id is not None and act.other_id not in hashes)
             where = self._of(workspace_id, profile.customer_id)
             # Whoever writes this version first has it; a writer who waits for it finds the profile gone.
             taken = self._last_row(workspace_id, profile, now)
@@ -458,14 +468,16 @@ class Eraser:
                     version=taken.version,
                     actor=actor,
                     erased_at=to_text(now),
-                    pending=Pending(tuple(ids) if profile is held[0] else ()),
+                    pending=Pending(),
                     receipt=Removed(),
                 )
             )
-        tombs[0] = msgspec.structs.replace(tombs[0], receipt=removed)
+        pending = Pending(tuple(ids), tuple(sorted(parted)))
+        tombs[0] = msgspec.structs.replace(tombs[0], pending=pending, receipt=removed)
         for tomb in sorted(tombs, key=lambda each: each.customer_hash):
             await _rows(connection, "identity", "insert_erasure", {"rows": rows_json([tomb]).decode()})
-        return _Under(workspace_id, hashes, ids[0], removed), await _mark(connection, workspace_id)
+        under = _Under(workspace_id, hashes, ids[0], pending.parted, removed)
+        return under, await _mark(connection, workspace_id)
 
     def _last_row(self, workspace_id: int, profile: Profile, now: int) -> Merge:
         return Merge(
@@ -513,6 +525,8 @@ class Eraser:
             await self._close_cache(under)
         for customer_id in under.customer_ids:
             await self._clear_visitors(under, customer_id)
+        for other_id in under.parted:
+            await self._clear_ledger(under, other_id)
         await self._await_writers(under)
         for customer_id in under.customer_ids:
             # Whoever was still writing when the tombstone was put may have said more, in vain.
@@ -595,6 +609,44 @@ class Eraser:
         while found := await self._visitors(under, customer_id, after):
             await self._clear(under, found)
             after = found[-1]
+
+    async def _clear_ledger(self, under: _Under, other_id: str) -> None:
+        """Decide the ledger of someone with whom the customer was joined once anew, without what came from there."""
+        key = workspace_id, _ = under.workspace_id, other_id
+        bucket = self._spreads.bucket(*key)
+
+        async def work(connection: Connection, removed: Removed) -> int | None:
+            found = await store.load_customers(connection, self._database, self._spreads.key_rows([key]))
+            rows = await Ledgers(connection, self._spreads, workspace_id).rows(other_id, rows_max=VERSION_MAX)
+            if key not in found or not any(row.other_id in under.hashes for row in rows):
+                return None
+            tombstone = (await self._tombstones.find(connection, [key])).get(key)
+            profile = None if tombstone is None or rows[0].version == 1 else tombstone.begun_at(other_id)
+            history: list[Merge] = []
+            for row in rows:
+                applied = ledger.replay(profile, _emptied(row) if row.other_id in under.hashes else row, history)
+                profile = applied.profile
+                history.append(applied.merge)
+            assert profile is not None, "there are rows"
+            last = ledger.apply_act(profile, _emptied(self._last_row(workspace_id, profile, self._clock())))
+            changed = [now for was, now in zip(rows, history, strict=True) if was != now]
+            removed.cleared += sum(row.other_id in under.hashes for row in rows)
+            told = [store.merge_row(self._spreads, workspace_id, merge) for merge in changed]
+            taken = {"rows": rows_json([store.merge_row(self._spreads, workspace_id, last.merge)]).decode()}
+            if not await _rows(connection, "profiles", "insert_merges", taken):
+                raise Conflict
+            values = {"rows": rows_json(told).decode(), "buckets": [bucket]}
+            await _rows(connection, "profiles", "rewrite_merges", values)
+            head = store.customer_row(self._spreads, workspace_id, last.profile, None, found[key].version)
+            saved = {"rows": rows_json([head]).decode(), "buckets": [bucket]}
+            if not await _rows(connection, "profiles", "save_customers", saved):
+                raise Conflict
+            return last.profile.version
+
+        version = await self._step(under, work)
+        if version is not None and under.connection is None:
+            keys = [self._cache.customer_key(*key), self._cache.profile_key(*key)]
+            await self._cache.forget([(name, version) for name in keys])
 
     async def _clear_unapplied(self, under: _Under, customer_id: str) -> None:
         values = {**self._everywhere(under.workspace_id), "customer_id": customer_id, "rows_max": STEP_VISITORS_MAX}
@@ -683,7 +735,7 @@ class Eraser:
     async def _remove_done(self, under: _Under, visitor_id: str) -> None:
         workspace_id = under.workspace_id
         facts = await self._facts(under, visitor_id)
-        is_nobodys = bool(facts) and facts[-1].event == ERASE_EVENT and all(f.customer_id is None for f in facts)
+        is_nobodys = bool(facts) and _is_last(facts[-1]) and all(f.customer_id is None for f in facts)
         if is_nobodys:
             spans: list[tuple[int | None, int | None]] = [(None, None)]
         else:
@@ -801,6 +853,25 @@ class Eraser:
             removed.cleared += len(await _rows(connection, "identity", "clear_operations", values))
 
         await self._step(under, work)
+
+
+def _is_last(fact: Fact) -> bool:
+    return fact.kind is FactKind.ERASED and fact.source == ADMIN_SOURCE and fact.event == ERASE_EVENT
+
+
+def _emptied(row: Merge) -> Merge:
+    """Return a row of a ledger in whose place nothing is told: it opens no field."""
+    return Merge(
+        merge_id=row.merge_id,
+        customer_id=row.customer_id,
+        version=row.version,
+        source=ADMIN_SOURCE,
+        event=ERASE_EVENT,
+        occurred_at=row.occurred_at,
+        received_at=row.received_at,
+        policy=Policy.OVERWRITE,
+        act=Act.UNLOCK,
+    )
 
 
 async def _mark(connection: Connection, workspace_id: int) -> int | None:

@@ -379,11 +379,8 @@ class Intake:
             raise Conflict  # erased since the others were read
         if not found:
             return held
-        lifted = {
-            key: Profile(key[1], tombstone.version, tombstone.lifted_at, tombstone.lifted_at, {}, is_gone=True)
-            for key, tombstone in found.items()
-            if tombstone.lifted_at is not None
-        }
+        begun_at = {key: tombstone.begun_at(key[1]) for key, tombstone in found.items()}
+        lifted = {key: profile for key, profile in begun_at.items() if profile is not None}
         erased = frozenset(found.keys() - lifted.keys())
         return msgspec.structs.replace(held, customers={**lifted, **held.customers}, erased=erased)
 

@@ -1965,6 +1965,7 @@ def _schemas() -> Json:
     schemas["RefusalPage"]["properties"]["counts"]["propertyNames"] = _ref("Refusal")
     schemas["ImportLine"] = {
         "type": "object", "description": "What is known of a customer.", "required": ["customer_id"],
+        "additionalProperties": True,
         "properties": {
             "customer_id": {"type": ["string", "integer"]},
             "occurred_at": {"type": ["string", "integer"]},

@@ -17,6 +17,7 @@ from profiles import store
 from profiles.access import Access
 from profiles.database import Connection, Database, Unavailable, statement
 from profiles.pipeline import Command, fetch_together
+from profiles.profile import Profile
 from profiles.store import KeyRow, Spreads
 
 
@@ -25,6 +26,12 @@ class Tombstone(NamedTuple):
 
     version: int
     lifted_at: int | None
+
+    def begun_at(self, customer_id: str) -> Profile | None:
+        """Return what was there before the ledger that begins behind it; None: nobody can, it was not lifted."""
+        if self.lifted_at is None:
+            return None
+        return Profile(customer_id, self.version, self.lifted_at, self.lifted_at, {}, is_gone=True)
 
 
 class Tombstones:

@@ -21,7 +21,7 @@ import psycopg
 
 from identity.identifications import fact_from
 from identity.resolve import Fact, FactKind, Pair, Visitor, customers_moved, follow, linked_since
-from identity.tombstones import hash_of
+from identity.tombstones import Tombstone, hash_of
 from profiles import fields as field_table
 from profiles import ledger
 from profiles import merge as merging
@@ -145,12 +145,10 @@ class _Move(NamedTuple):
     received_at: int
 
 
-class _Tombstone(NamedTuple):
+class _Erased(NamedTuple):
     """What is left of an erased customer. ``is_pending``: some rows are left as well."""
 
-    bucket: int
-    version: int
-    lifted_at: int | None
+    left: Tombstone
     is_pending: bool
 
 
@@ -211,12 +209,12 @@ class _Workspace:
         self.links_found = 0
         self.links_told = 0
         self.erasure_key = b""
-        self.tombstones: dict[str, _Tombstone] = {}
+        self.tombstones: dict[str, _Erased] = {}
 
     def verify(self) -> None:
         self.erasure_key = bytes(self.connection.execute(statement("identity", "load_erasing")).fetchall()[0][0])
-        for bucket, customer_hash, *rest in self.stream("identity", "stream_erasures"):
-            self.tombstones[customer_hash] = _Tombstone(bucket, *rest)
+        for _, customer_hash, version, lifted_at, is_pending in self.stream("identity", "stream_erasures"):
+            self.tombstones[customer_hash] = _Erased(Tombstone(version, lifted_at), is_pending)
         for identifier, heads, log in _joined(
             self.stream("profiles", "stream_customers"), self.stream("profiles", "stream_merges")
         ):
@@ -248,9 +246,11 @@ class _Workspace:
         tombstone = self.tombstone_of(customer_id)
         if tombstone is not None and tombstone.is_pending:
             return  # what is left of its ledger goes at any moment
-        if tombstone is not None and tombstone.lifted_at is None:
+        if tombstone is not None and tombstone.left.lifted_at is None:
             differs(Difference.ERASED_HELD)
-        folded, is_whole = self.fold_ledger(bucket, log, differs, _begun_at(customer_id, tombstone))
+        folded, is_whole = self.fold_ledger(
+            bucket, log, differs, None if tombstone is None else tombstone.left.begun_at(customer_id)
+        )
         for head in heads[1:]:
             differs(Difference.BUCKET, head[2])
         if not heads:
@@ -287,7 +287,7 @@ class _Workspace:
             unlike = sorted({_label(name) for name in _unlike_fields(held.fields, folded.fields)})
             differs(Difference.CUSTOMER, held.version, *parts, *unlike)
 
-    def tombstone_of(self, customer_id: str) -> "_Tombstone | None":
+    def tombstone_of(self, customer_id: str) -> "_Erased | None":
         if not self.tombstones:
             return None
         return self.tombstones.get(hash_of(self.erasure_key, self.workspace_id, customer_id))
@@ -600,14 +600,6 @@ def _unlike_fields(held: dict[str, HeldField], expected: dict[str, HeldField]) -
 def _label(name: str) -> str:
     # Websites choose the names of custom fields, and anything may stand in them.
     return name if field_table.is_field(name) and not name.startswith(field_table.CUSTOM) else field_table.EVERY_CUSTOM
-
-
-def _begun_at(customer_id: str, tombstone: _Tombstone | None) -> Profile | None:
-    """Return what was there before a ledger: nothing, or nobody in the version that an erased customer came to."""
-    if tombstone is None or tombstone.lifted_at is None:
-        return None
-    at = tombstone.lifted_at
-    return Profile(customer_id, tombstone.version, at, at, {}, is_gone=True)
 
 
 def _is_decided_alike(visitor: Visitor, fact: Fact) -> bool:

@@ -57,7 +57,6 @@ INLINE = {
     "profiles/embedded.py": "runs before there is any database",
     "identity/partitions.py": "definitions, whose names and bounds no parameter can be",
     "identity/serve.py": "runs once at start, within the transaction that makes the first workspace",
-    "identity/shredding.py": "VACUUM, whose table no parameter can be",
 }
 """The modules that may hold SQL outside a file, and why. Tenant tables are out of their reach all the same."""
 

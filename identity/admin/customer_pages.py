@@ -141,7 +141,8 @@ class CustomerPages:
     async def _explanation(self, visit: Visit, customer_id: str) -> CustomerExplanation | None:
         """Return why a customer's fields hold what they hold; None: there never was one, or the ledger is too long."""
         try:
-            return await self._service.explanations.customer(visit.workspace_id, customer_id)
+            read = read_known_customer_id(customer_id)
+            return None if read is None else await self._service.explanations.customer(visit.workspace_id, read)
         except Problem:
             return None
 
@@ -160,9 +161,11 @@ class CustomerPages:
 
     async def _lock(self, visit: Visit) -> Response:
         form = visit.form
-        customer_id, action = form.get("customer_id", ""), form.get("action")
+        customer_id, action = read_known_customer_id(form.get("customer_id", "")), form.get("action")
         if action not in ("lock", "unlock"):
             raise not_of_this_page()
+        if customer_id is None:
+            raise NOTHING_HELD
         try:
             by = By(visit.actor, read_note(form.get("reason")))
             fields = [form.get("field", "").strip()]

@@ -51,12 +51,12 @@ def speaker(language: str) -> Say:
     held, fallback = texts(language), texts(DEFAULT)
 
     def say(name: str, /, *more: str, **values: object) -> str:
-        """Return the first of the names that there is a text of."""
+        """Return the first of the names that there is a text of, or the last of them."""
         for each in (name, *more):
             text = held.get(each, fallback.get(each))
             if text is not None:
                 return text.format(**values) if values else text
-        return name
+        return (name, *more)[-1]
 
     return say
 

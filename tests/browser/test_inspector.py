@@ -10,7 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect
 
-from tests.harness import ADMIN_KEY, WRITE_KEY, Server
+from tests.harness import ADMIN_KEY, WRITE_KEY, Server, Urls, fresh_store
 from tests.http.corpus import TEXTS
 
 ANA = urlencode({"customer_id": "ana-42"})
@@ -22,11 +22,15 @@ PAGES = {
     "missing": "/missing",
     "channels": "/channels",
     "keys": "/keys",
+    "suggestions": "/suggestions",
+    "operations": "/operations",
+    "webhooks": "/webhooks",
     "health": "/health",
     "customer": f"/customer?{ANA}",
     "timeline": f"/customer/timeline?{ANA}",
     "graph": f"/customer/graph?{ANA}",
     "visitor": "/visitor?visitor_id=laptop",
+    "as-of": f"/customer?{ANA}&as_of=2999-01-01T00:00",
     "no-customer": "/customer?customer_id=nobody",
 }
 EXECUTIONS = (
@@ -57,6 +61,14 @@ EXECUTIONS = (
     "data: x\n\nevent: rows\ndata: <script>alert(1)</script>",
     "<template><script>alert(1)</script></template>",
 )
+
+
+@pytest.fixture(scope="module")
+def server(urls: Urls) -> Iterator[Server]:
+    """A service whose webhooks may go to this machine."""
+    environ = {"IDENTITY_WEBHOOK_ALLOW_PRIVATE": "on"}
+    with fresh_store(urls.database) as url, Server(url, urls.redis, environ=environ) as running:
+        yield running
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -92,6 +104,11 @@ def filled(server: Server) -> Server:
     identify(9, customer_id="ana-42", visitor_id="laptop", phone="+886912345678")
     for customer_id in ("undefined", "", "null"):
         server.authenticate({"customer_id": customer_id, "visitor_id": "broken"})
+    hook = server.post("/api/v1/admin/webhooks", {"url": f"{server.url}/livez", "description": "CRM"})
+    assert hook.status_code == 200
+    for number in (1, 2):
+        identify(10, customer_id=f"power-{number}", visitor_id="kiosk", email="power@shop.example", name=f"P{number}")
+    identify(11, customer_id="power-1", visitor_id="kiosk", email="power@new.example")
     return server
 
 
@@ -215,6 +232,97 @@ def test_a_channel_and_a_key_are_made_by_keyboard_and_the_key_is_shown_once(sign
     assert secret not in signed_in.content()
 
 
+def test_a_merge_is_previewed_and_taken_back_and_restored(signed_in: Page, filled: Server):
+    filled.authenticate({"customer_id": "undo-1", "visitor_id": "u", "email": "right@shop.example"})
+    filled.authenticate({"customer_id": "undo-1", "visitor_id": "u", "email": "wrong@shop.example"})
+    signed_in.goto(f"{filled.url}/admin/customer?customer_id=undo-1")
+    signed_in.get_by_role("row", name="display_email").get_by_role("link", name="clIdentity").first.click()
+
+    signed_in.get_by_role("button", name="Take this merge back").click()
+    row = signed_in.locator("#preview").get_by_role("row", name="display_email")
+    expect(row).to_have_text(re.compile("wrong@shop.example\\s*right@shop.example"))
+    assert email_of(filled, "undo-1") == "wrong@shop.example"
+    signed_in.get_by_label("Reason").fill("the neighbour's")
+    signed_in.get_by_role("button", name="Take it back").click()
+
+    expect(signed_in.get_by_role("heading", level=1)).to_contain_text("Taken back")
+    expect(signed_in.locator("main")).to_contain_text("the neighbour's")
+    assert email_of(filled, "undo-1") == "right@shop.example"
+    signed_in.get_by_role("button", name="Restore what it took back").click()
+    signed_in.get_by_role("button", name="Restore it").click()
+    expect(signed_in.get_by_role("heading", level=1)).to_contain_text("Taken back")
+    assert email_of(filled, "undo-1") == "wrong@shop.example"
+
+
+def email_of(server: Server, customer_id: str) -> object:
+    """Return the e-mail that is held of a customer."""
+    return server.get(f"/api/v1/customers/{customer_id}").json()["fields"].get("display_email")
+
+
+def test_two_customers_are_compared_joined_and_taken_apart_from_the_suggestions(signed_in: Page, filled: Server):
+    for number in (1, 2):
+        filled.authenticate({"customer_id": f"twin-{number}", "visitor_id": "t", "email": "twin@shop.example"})
+    signed_in.get_by_role("link", name="Same person?").click()
+    item = signed_in.locator("#rows > li").filter(has_text="twin@shop.example")
+
+    item.get_by_role("button", name="Compare and join").click()
+    expect(signed_in.get_by_role("columnheader", name="Together")).to_be_visible()
+    signed_in.get_by_role("button", name="They are one person: join").click()
+
+    expect(signed_in.locator("main")).to_contain_text("the same person as the one who was asked for: twin-2")
+    signed_in.get_by_role("button", name="Take apart").click()
+    signed_in.get_by_role("button", name="Take them apart").click()
+    expect(signed_in.get_by_role("heading", level=1)).to_have_text("Customer twin-2")
+    signed_in.goto(f"{filled.url}/admin/suggestions")
+    item.get_by_role("button", name="Not the same").click()
+    expect(item).to_have_count(0)
+
+
+def test_a_customer_is_erased_after_its_id_was_typed(signed_in: Page, filled: Server):
+    filled.authenticate({"customer_id": "erase-1", "visitor_id": "e", "name": "Eve"})
+    signed_in.goto(f"{filled.url}/admin/customer?customer_id=erase-1")
+
+    signed_in.get_by_role("button", name="See what would be erased").click()
+    signed_in.get_by_label("Type the customer's id").fill("erase-2")
+    signed_in.keyboard.press("Enter")
+    expect(signed_in.get_by_role("alert")).to_contain_text("Nothing was erased.")
+    signed_in.get_by_label("Type the customer's id").fill("erase-1")
+    signed_in.keyboard.press("Enter")
+
+    expect(signed_in.get_by_role("status")).to_contain_text("Erased, for good.")
+    assert filled.get("/api/v1/customers/erase-1").status_code == 404
+
+
+def test_a_webhook_is_tested_paused_and_resumed(signed_in: Page, filled: Server):
+    signed_in.get_by_role("link", name="Webhooks").click()
+    signed_in.get_by_role("link", name="CRM").click()
+
+    signed_in.get_by_role("button", name="Send a test").click()
+    expect(signed_in.get_by_role("status")).to_contain_text("HTTP 405")
+    signed_in.get_by_role("button", name="Pause").click()
+    expect(signed_in.locator("main")).to_contain_text("An admin paused it")
+    signed_in.get_by_role("button", name="Resume").click()
+    expect(signed_in.locator("main")).not_to_contain_text("An admin paused it")
+
+
+def test_what_came_through_a_channel_is_taken_back_and_the_page_follows_it(signed_in: Page, filled: Server):
+    filled.authenticate({"customer_id": "bulk-1", "visitor_id": "b", "name": "Bulk"})
+    signed_in.get_by_role("link", name="Channels").click()
+    signed_in.get_by_role("link", name="Was a write key stolen?").click()
+    signed_in.get_by_label("Channel", exact=True).select_option("Website")
+    signed_in.get_by_label("Arrived from").fill("2020-01-01T00:00:00")
+    signed_in.get_by_text("Narrow it further").click()
+    signed_in.get_by_label("Customer id", exact=True).fill("bulk-1")
+
+    signed_in.get_by_role("button", name="Preview").click()
+    expect(signed_in.locator("#preview")).to_contain_text("Merges: 1, of customers: 1.")
+    signed_in.get_by_label("I am sure").check()
+    signed_in.get_by_role("button", name="Take all of it back").click()
+
+    expect(signed_in.locator("#operations .tag").first).to_have_text("done", timeout=20_000)
+    assert filled.get("/api/v1/customers/bulk-1").status_code == 404
+
+
 @pytest.mark.parametrize(
     ("language", "width", "scheme"),
     [("en", 360, "light"), ("en", 1280, "light"), ("en", 360, "dark"), ("en", 1280, "dark"), ("zh-TW", 360, "light")],
@@ -240,6 +348,19 @@ def test_every_page_is_clean_by_axe_fits_its_width_and_says_nothing_in_the_conso
         if name == "live":
             expect(page.locator("#live-rows > li").first).to_be_visible()
         faults[name] = look(page, output / f"{name}-{language}-{width}-{scheme}.png")
+    for name, path, button in powers(filled):
+        page.goto(f"{filled.url}/admin{path}")
+        with page.expect_navigation():
+            page.locator(button).first.click()
+        expect(page.locator("main h1")).to_be_visible()
+        faults[name] = look(page, output / f"{name}-{language}-{width}-{scheme}.png")
+    page.goto(f"{filled.url}/admin/missing")
+    page.locator("summary").first.click()
+    page.fill("#write_key", WRITE_KEY)
+    page.fill("#body", '{"customerId": "ana-42", "visitor_id": "x", "phone": "0912345678", "gender": "woman"}')
+    with page.expect_navigation():
+        page.locator("details button").first.click()
+    faults["request"] = look(page, output / f"request-{language}-{width}-{scheme}.png")
     for name, path, box, text in (("found", "", "#q", "ana@shop.example"), ("checked", "/missing", "#id", "ana-42")):
         page.goto(f"{filled.url}/admin{path}")
         page.fill(box, text)
@@ -250,6 +371,20 @@ def test_every_page_is_clean_by_axe_fits_its_width_and_says_nothing_in_the_conso
 
     assert faults == {name: [] for name in faults}
     assert [text for text in told if "404 (Not Found)" not in text] == []
+
+
+def powers(server: Server) -> list[tuple[str, str, str]]:
+    """Return the pages that come before something is done: a name, where one comes from, and what one presses."""
+    merges = server.get("/api/v1/admin/merges?customer_id=power-1").json()["items"]
+    merge_id = next(merge["merge_id"] for merge in merges if not merge.get("act") and not merge["created_customer"])
+    customer = "/customer?customer_id=power-1"
+    return [
+        ("undo", f"/merge?merge_id={merge_id}", "form[action='/admin/merge#preview'] button"),
+        ("unlink", "/visitor?visitor_id=kiosk", "form[action='/admin/visitor/undo'] button"),
+        ("join", "/suggestions", "form[action='/admin/customer/join'] button"),
+        ("erase", customer, "form[action='/admin/customer/erase'] button"),
+        ("webhook", "/webhooks", "main ul a"),
+    ]
 
 
 def look(page: Page, picture: Path) -> list[str]:
@@ -358,6 +493,26 @@ def test_no_hostile_value_in_any_public_field_is_executed_on_any_page(
         page.goto(f"{filled.url}/admin{path}")
         page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
         page.mouse.move(200, 300)
+    for merge in newest[:5]:
+        page.goto(f"{filled.url}/admin/merge?merge_id={merge['merge_id']}")
+        with page.expect_navigation():
+            page.locator("form[action='/admin/merge#preview'] button").click()
+    for value in EXECUTIONS[:8]:
+        filled.authenticate({"customer_id": value, "visitor_id": "kiosk", "display_name": value, "address": value})
+        page.goto(f"{filled.url}/admin/customer?customer_id=target-0")
+        page.fill("#other", value)
+        page.fill("#lock-reason", value)
+        with page.expect_navigation():
+            page.locator("#joins button").last.click()
+        expect(page.get_by_role("columnheader", name="Together")).to_be_visible()
+        page.goto(f"{filled.url}/admin/webhooks")
+        page.fill("#url", f"{filled.url}/livez")
+        page.fill("#description", value)
+        with page.expect_navigation():
+            page.locator("main form button").last.click()
+        page.locator("input[name=sure]").check()
+        with page.expect_navigation():
+            page.locator("button.danger").click()
     for value in EXECUTIONS:
         page.goto(f"{filled.url}/admin/missing")
         page.fill("#id", value)

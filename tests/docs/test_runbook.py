@@ -62,7 +62,7 @@ def test_the_commands_that_can_run_here_do(server: Server, operator: dict[str, s
         assert done.returncode == 0, f"{block}\n{done.stdout}{done.stderr}"
         printed.append(done.stdout)
 
-    assert len(blocks) == 11
+    assert len(blocks) == 13
     assert '"status":"ready"' in printed[0]
     assert "no differences" in printed[3]
     assert "identity_waiting 0.0" in printed[-1]

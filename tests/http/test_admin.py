@@ -77,6 +77,7 @@ def test_a_merge_tells_everything_of_its_event_and_every_decision(server: Server
                 "undone_by": None,
                 "version": 1,
                 "decisions": merge["decisions"],
+                "link": "linked",
             }
         ],
         "next_cursor": None,

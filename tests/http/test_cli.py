@@ -17,6 +17,7 @@ from tests.harness import ADMIN_KEY, CHANNEL_ID, PROJECT, WRITE_KEY, Server, Url
 
 COMMANDS = (
     ("import",), ("export",),
+    ("export-customer",), ("erase",), ("erasures",), ("reapply",), ("lift",), ("shred",),
     ("serve",), ("migrate",), ("verify",), ("profile",), ("visitor",), ("merges",), ("merge",),
     ("refusals",),
     ("undo",), ("undo-many",), ("operations",), ("lock",), ("unlock",), ("join",), ("unjoin",), ("suggestions",),

@@ -2,24 +2,32 @@
 
 import asyncio
 import re
+import time
 from collections.abc import Iterator
 from html import unescape
 from html.parser import HTMLParser
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 import pytest
 import redis
 
 from identity.admin import sessions, words
+from identity.admin.arrivals import CheckName
 from identity.admin.changes import Changes, NewKey
 from identity.admin.pages import SECTIONS
 from identity.admin.sessions import COOKIE, FAILURES_MAX, IDLE_SECONDS_MAX, SESSION_SECONDS_MAX, Sessions
+from identity.erasure import Removed
 from identity.events.behaviour import FAULT_HINTS
+from identity.explaining import STRETCH_REASONS
 from identity.refusals import Refusal
+from identity.webhooks.endpoints import State
+from identity.webhooks.sending import FAULT_HINTS as WEBHOOK_FAULT_HINTS
 from profiles.access import Scope
+from profiles.explaining import OUTCOMES
 from profiles.http import Problem, Request
+from profiles.profile import Act
 from profiles.remarks import Reason, Verdict
 from tests.harness import ADMIN_KEY, WRITE_KEY, Server, Urls, opened_service
 from tests.http.corpus import TEXTS
@@ -361,7 +369,8 @@ def test_no_link_of_a_page_leads_nowhere(inspector: Inspector, path: str):
         for link in page.links - {"#main"}
     }
 
-    posted = {"/admin/search", "/admin/sign-out", "/admin/language"}
+    posted = {"/admin/search", "/admin/sign-out", "/admin/language", "/admin/visitor/undo", "/admin/customer/join"}
+    posted |= {"/admin/customer/erase", "/admin/customer"}
     assert {link for link, status in answers.items() if status != 200} == posted & set(answers)
 
 
@@ -373,6 +382,13 @@ def test_every_text_is_there_in_every_language_and_every_code_has_its_sentences(
     names += [f"{kind}.{reason}" for reason in Reason for kind in ("cause", "hint")]
     names += [f"{kind}.refusal.{refusal}" for refusal in Refusal for kind in ("cause", "hint", "name")]
     names += [f"hint.fault.{code}" for code in FAULT_HINTS]
+    names += [text for act in Act for text in (f"act.{act}", f"act.{act}.lead")]
+    names += [f"offer.{outcome}" for outcome in OUTCOMES]
+    names += [f"stretch.{reason}" for reason in STRETCH_REASONS]
+    names += [f"request.check.{check}" for check in CheckName]
+    names += [f"webhooks.state.{state}{end}" for state in State for end in ("", ".lead")]
+    names += [f"erase.of.{kind}" for kind in Removed.__struct_fields__]
+    names += [f"fault.{fault}" for fault in WEBHOOK_FAULT_HINTS]
 
     assert [name for name in names if name not in english] == []
     for language in words.LANGUAGES:
@@ -627,6 +643,324 @@ def test_nothing_of_another_workspace_is_shown(filled: Server, urls: Urls):
     assert "Nothing has been merged yet" in stranger.text("")
     assert [stranger.post("/search", q=text).status_code for text in ("ana-42", "laptop", merge_id)] == [200] * 3
     assert "Website" not in stranger.text("/channels")
+
+
+# What the pages do.
+
+
+@pytest.fixture
+def someone(urls: Urls, store_url: str) -> Iterator[tuple[Server, Inspector]]:
+    """Someone who is signed in to a service of its own, whose webhooks may go to this machine."""
+    with Server(store_url, urls.redis, environ={"IDENTITY_WEBHOOK_ALLOW_PRIVATE": "on"}) as server:
+        yield server, Inspector(server)
+
+
+def push(server: Server, customer_id: str, **fields: object) -> str:
+    """Push an identity and return the id of its merge."""
+    server.authenticate({"customer_id": customer_id, "visitor_id": f"of-{customer_id}", **fields})
+    found: str = server.get("/api/v1/admin/merges", params={"customer_id": customer_id}).json()["items"][0]["merge_id"]
+    return found
+
+
+def held(server: Server, customer_id: str) -> dict[str, object] | None:
+    """Return the fields of a customer, None if there is none."""
+    answer = server.get("/api/v1/customers", params={"customer_id": customer_id})
+    fields: dict[str, object] | None = answer.json()["fields"] if answer.status_code == 200 else None
+    return fields
+
+
+def test_a_merge_is_previewed_taken_back_with_a_reason_and_restored(someone: tuple[Server, Inspector]):
+    server, person = someone
+    push(server, "cy-1", display_email="cy@old.example")
+    merge_id = push(server, "cy-1", display_email="cy@new.example")
+
+    preview = said(person.post("/merge", merge_id=merge_id, action="preview"))
+    after_preview = held(server, "cy-1")
+    done = person.post("/merge", merge_id=merge_id, action="undo", reason="typed by mistake")
+    act = said(person.client.get(done.headers["location"], headers={"Cookie": person.cookie}))
+    after_undo = held(server, "cy-1")
+    undone = person.text(f"/merge?merge_id={merge_id}")
+    act_id = parse_qs(urlsplit(done.headers["location"]).query)["merge_id"][0]
+    restoring = said(person.post("/merge", merge_id=act_id, action="preview"))
+    restored = person.post("/merge", merge_id=act_id, action="undo")
+    ledger = person.text("/merges?customer_id=cy-1")
+
+    assert "Held now Held afterwards display_email cy@new.example cy@old.example Reason" in preview
+    assert after_preview == {"display_email": "cy@new.example"}
+    assert after_undo == {"display_email": "cy@old.example"}
+    assert "Taken back ×1 → Customer cy-1" in act
+    assert "by key:First admin reason: typed by mistake" in act
+    assert "undone. It does not count" in undone
+    assert "Take this merge back" not in undone
+    assert "display_email cy@old.example cy@new.example Reason" in restoring
+    assert restored.status_code == 303
+    assert held(server, "cy-1") == {"display_email": "cy@new.example"}
+    assert ledger.count("Taken back ×1") == 2
+
+
+def test_a_customer_of_whom_all_was_taken_back_has_a_page_that_leads_back(someone: tuple[Server, Inspector]):
+    server, person = someone
+    merge_id = push(server, "gone-1", display_name="Gone")
+
+    preview = said(person.post("/merge", merge_id=merge_id, action="preview"))
+    person.post("/merge", merge_id=merge_id, action="undo")
+
+    assert "Nothing would be left of this customer" in preview
+    assert held(server, "gone-1") is None
+    assert "Nobody finds this customer" in person.text("/customer?customer_id=gone-1")
+    assert [person.get(f"/customer?customer_id={each}").status_code for each in ("never-1", "%00", "")] == [404] * 3
+
+
+def test_an_identification_is_taken_back_with_both_pasts_side_by_side(someone: tuple[Server, Inspector]):
+    server, person = someone
+    begin = 1_780_000_000_000
+    for customer_id, moment in (("di-1", begin), ("ed-2", begin + 3_600_000)):
+        server.authenticate({"customer_id": customer_id, "visitor_id": "tablet", "occurred_at": moment})
+    said_of = server.get("/api/v1/visitors/tablet").json()["identifications"]
+    wrong = next(each for each in said_of if each["customer_id"] == "ed-2")
+    form = {"visitor_id": "tablet", "identification_id": wrong["identification_id"]}
+
+    preview = said(person.post("/visitor/undo", action="preview", **form))
+    before = server.get("/api/v1/visitors/tablet").json()["customer_id"]
+    done = person.post("/visitor/undo", action="undo", reason="the neighbour", **form)
+    page = person.get("/visitor?visitor_id=tablet")
+    graph = person.get("/customer/graph?customer_id=di-1").text.partition("</svg>")[0]
+    undoing = server.get("/api/v1/visitors/tablet").json()["identifications"][0]
+    back = {"visitor_id": "tablet", "identification_id": undoing["identification_id"], "restoring": "yes"}
+    restored = person.post("/visitor/undo", action="undo", **back)
+
+    assert "The visitor is now ed-2 → afterwards di-1" in preview
+    assert "– now ed-2 di-1" in preview
+    assert before == "ed-2"
+    assert done.headers["location"] == "/admin/visitor?visitor_id=tablet"
+    assert '<circle class="undone"' in page.text
+    assert "taken back, does not count clIdentity → Customer ed-2" in said(page)
+    assert 'class="link undone"' in graph
+    assert restored.status_code == 303
+    assert server.get("/api/v1/visitors/tablet").json()["customer_id"] == "ed-2"
+
+
+def test_a_field_is_locked_and_unlocked_and_the_page_tells_by_whom(someone: tuple[Server, Inspector]):
+    server, person = someone
+    push(server, "fay-1", display_name="Fay")
+
+    locked = person.post("/customer", customer_id="fay-1", field="display_name", action="lock", reason="passport seen")
+    push(server, "fay-1", display_name="Faye")
+    page = person.text("/customer?customer_id=fay-1")
+    unlocked = person.post("/customer", customer_id="fay-1", field="display_name", action="unlock")
+    wrong = person.post("/customer", customer_id="fay-1", field="shoe size", action="lock")
+
+    assert (locked.status_code, unlocked.status_code, wrong.status_code) == (303, 303, 422)
+    assert "No field is called so." in said(wrong)
+    assert "display_name locked Fay" in page
+    assert "by key:First admin reason: passport seen" in page
+    assert "Faye kept what was held" in page
+    assert held(server, "fay-1") == {"display_name": "Fay"}
+    assert "display_name locked" not in person.text("/customer?customer_id=fay-1")
+
+
+def test_a_profile_is_shown_as_it_was_and_marked_as_the_past(someone: tuple[Server, Inspector]):
+    server, person = someone
+    merge_id = push(server, "gil-1", display_name="Gil")
+    then = server.get(f"/api/v1/admin/merges/{merge_id}").json()["received_at"]
+    time.sleep(0.01)
+    push(server, "gil-1", display_name="Gill")
+
+    past = person.get("/customer?" + urlencode({"customer_id": "gil-1", "as_of": then}))
+    before = person.text("/customer?customer_id=gil-1&as_of=2020-01-01T00:00")
+    rubbish = person.get("/customer?customer_id=gil-1&as_of=yesterday")
+
+    assert "This is the past: as it was at" in said(past)
+    assert "Held then" in said(past)
+    assert " Gil " in said(past)
+    assert "Gill" not in said(past)
+    assert "Erase" not in said(past)
+    assert "At that time, no customer was held by this id." in before
+    assert rubbish.status_code == 422
+    assert "A time is written like" in said(rubbish)
+
+
+def test_two_customers_are_joined_after_a_preview_of_both_and_taken_apart(someone: tuple[Server, Inspector]):
+    server, person = someone
+    push(server, "hal-1", display_name="Hal")
+    push(server, "hal-2", display_email="hal@shop.example")
+    form = {"customer_id": "hal-1", "into": "hal-2"}
+
+    preview = said(person.post("/customer/join", action="preview", **form))
+    swapped = said(person.post("/customer/join", action="swap", **form))
+    untouched = held(server, "hal-2")
+    joined = person.post("/customer/join", action="join", reason="she said so", **form)
+    page = person.text("/customer?customer_id=hal-1")
+    together = held(server, "hal-1")
+    apart = said(person.post("/customer/join", action="preview_apart", customer_id="hal-1"))
+    person.post("/customer/join", action="take_apart", customer_id="hal-1")
+    itself = person.post("/customer/join", action="preview", customer_id="hal-1", into="hal-1")
+
+    assert "display_email nothing hal@shop.example hal@shop.example display_name Hal nothing Hal" in preview
+    assert "hal-2 becomes part of hal-1" in swapped
+    assert untouched == {"display_email": "hal@shop.example"}
+    assert joined.status_code == 303
+    assert together == {"display_email": "hal@shop.example", "display_name": "Hal"}
+    assert "the same person as the one who was asked for: hal-1" in page
+    assert "hal-1 is itself again, apart from hal-2" in apart
+    assert (held(server, "hal-1"), held(server, "hal-2")) == ({"display_name": "Hal"}, untouched)
+    assert (itself.status_code, "can't be joined with itself" in said(itself)) == (422, True)
+
+
+def test_a_customer_is_erased_only_after_its_id_was_typed(someone: tuple[Server, Inspector]):
+    server, person = someone
+    push(server, "ida-1", display_name="Ida")
+
+    preview = said(person.post("/customer/erase", customer_id="ida-1", action="preview"))
+    wrong = person.post("/customer/erase", customer_id="ida-1", action="erase", typed="ida")
+    still = held(server, "ida-1")
+    done = said(person.post("/customer/erase", customer_id="ida-1", action="erase", typed="ida-1"))
+
+    assert "This would be removed for good." in preview
+    assert "customers 1 rows of the ledger 1" in preview
+    assert (wrong.status_code, "Nothing was erased." in said(wrong)) == (422, True)
+    assert still == {"display_name": "Ida"}
+    assert "Erased, for good." in done
+    assert re.search("[0-9a-f]{64}", done)
+    assert held(server, "ida-1") is None
+
+
+def test_who_shares_an_email_is_suggested_until_someone_says_that_they_are_not_the_same(
+    someone: tuple[Server, Inspector],
+):
+    server, person = someone
+    for customer_id in ("jo-1", "jo-2"):
+        push(server, customer_id, display_email="jo@shop.example", phone="+886912000111")
+
+    before = person.text("/suggestions")
+    by_phone = said(person.post("/suggestions", action="page", shared="phone"))
+    after = said(person.post("/suggestions", action="not_same", shared="email", one="jo-1", other="jo-2"))
+    wrong = person.post("/suggestions", action="not_same", shared="email", one="jo-1", other="jo-1")
+
+    assert "jo@shop.example 2 customers jo-1 · jo-2 jo-1 = jo-2 ? Compare and join… Not the same" in before
+    assert "+886912000111 2 customers" in by_phone
+    assert "No two customers share one here." in after
+    assert wrong.status_code == 400
+
+
+def test_what_a_stolen_key_brought_is_previewed_and_taken_back_at_once(someone: tuple[Server, Inspector]):
+    server, person = someone
+    push(server, "kim-1", display_name="Kim")
+    channel_id = server.get("/api/v1/admin/channels").json()["items"][0]["channel_id"]
+    form = {"channel_id": channel_id, "from": "2020-01-01T00:00"}
+
+    nothing = person.post("/operations", action="preview", channel_id=channel_id)
+    preview = said(person.post("/operations", action="preview", **form))
+    unsure = person.post("/operations", action="undo", **form)
+    still = held(server, "kim-1")
+    begun = person.post("/operations", action="undo", sure="on", reason="stolen key", **form)
+    deadline = time.monotonic() + 20
+    while server.get("/api/v1/admin/operations").json()["items"][0]["status"] == "running":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    page = person.text("/operations")
+
+    assert (nothing.status_code, unsure.status_code, begun.status_code) == (422, 422, 303)
+    assert "Merges: 1, of customers: 1. Identifications: 1, of visitors: 1." in preview
+    assert still == {"display_name": "Kim"}
+    assert "done Bulk undo channel Website" in page
+    assert "by key:First admin reason: stolen key" in page
+    assert held(server, "kim-1") is None
+    assert "/admin/operations#bulk" in person.get("/channels").text
+
+
+def test_a_webhook_is_made_tested_paused_and_its_deliveries_are_listed_and_sent_again(
+    someone: tuple[Server, Inspector],
+):
+    server, person = someone
+    made = person.post("/webhooks", url=f"{server.url}/livez", description="<b>CRM", **{"type:created": "on"})
+    webhook = server.get("/api/v1/admin/webhooks").json()["items"][0]
+    form = {"webhook_id": webhook["webhook_id"]}
+
+    tested = said(person.post("/webhook", action="test", **form))
+    merge_id = push(server, "lou-1", display_name="Lou")
+    address = f"/webhook?webhook_id={form['webhook_id']}"
+    deadline = time.monotonic() + 20
+    while merge_id not in person.get(address).text:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    failing = person.text(address)
+    again = said(person.post("/webhook", action="resend_one", merge_id=merge_id, **form))
+    rotated = said(person.post("/webhook", action="rotate", **form))
+    person.post("/webhook", action="pause", **form)
+    paused = person.text(address)
+    unsure = person.post("/webhook", action="delete", **form)
+    person.post("/webhook", action="delete", sure="on", **form)
+
+    assert webhook["types"] == ["created"]
+    assert re.search(r"whsec_[\w+/=]+", said(made))
+    assert "failed – HTTP 405" in tested
+    assert "Failing since" in failing
+    assert "failed – HTTP 405" in again
+    assert re.search(r"whsec_[\w+/=]+", rotated)
+    assert "whsec_" not in paused
+    assert "An admin paused it" in paused
+    assert unsure.status_code == 422
+    assert server.get("/api/v1/admin/webhooks").json()["items"] == []
+    assert person.get(address).status_code == 404
+    assert person.post("/webhooks", url="ftp://crm.example").status_code == 422
+
+
+def test_a_pasted_request_is_checked_as_live_traffic_is(filled: Server, inspector: Inspector):
+    body = '{"customerId": "ana-42", "visitor_id": "x", "phone": "0912345678"}'
+
+    fine = said(inspector.post("/missing", action="request", write_key=WRITE_KEY, body=body))
+    refused = said(
+        inspector.post("/missing", action="request", write_key=WRITE_KEY, origin="https://evil.example", body=body)
+    )
+    rubbish = said(inspector.post("/missing", action="request", write_key="pk_nobody", body="{"))
+
+    assert "It would be taken." in fine
+    assert "skipped: not valid The phone number has no country code" in fine
+    assert "It would not be taken. Pages of this origin may not send to this channel." in refused
+    assert "The body is not one JSON object. not_a_json_object" in rubbish
+
+
+POSTS = [
+    ("/merge", {"action": "undo", "merge_id": "x"}),
+    ("/visitor/undo", {"action": "undo", "visitor_id": "x", "identification_id": "x"}),
+    ("/customer", {"action": "lock", "customer_id": "x", "field": "gender"}),
+    ("/customer/join", {"action": "join", "customer_id": "x", "into": "y"}),
+    ("/customer/erase", {"action": "erase", "customer_id": "x", "typed": "x"}),
+    ("/suggestions", {"action": "not_same", "one": "x", "other": "y"}),
+    ("/operations", {"action": "undo", "customer_id": "x", "from": "2020-01-01T00:00", "sure": "on"}),
+    ("/webhooks", {"url": "https://crm.example"}),
+    ("/webhook", {"action": "delete", "webhook_id": "x", "sure": "on"}),
+]
+
+
+@pytest.mark.parametrize(("path", "form"), POSTS)
+def test_no_power_is_used_by_a_form_of_another_site_or_without_the_sessions_token(
+    filled: Server, inspector: Inspector, path: str, form: dict[str, str]
+):
+    address, cookie = f"/admin{path}", {"Cookie": inspector.cookie}
+    elsewhere = {"token": inspector.token, **form}
+
+    statuses = [
+        inspector.client.post(address, data=elsewhere, headers={**cookie, "Sec-Fetch-Site": "cross-site"}).status_code,
+        inspector.client.post(address, data=form, headers={**cookie, **OWN}).status_code,
+    ]
+    out = filled.client.post(address, data=form, headers=OWN)
+
+    assert statuses == [403, 403]
+    assert 'name="key"' in out.text
+
+
+@pytest.mark.parametrize(("path", "form"), POSTS)
+@pytest.mark.parametrize("text", ["", "\x00", "<script>alert(1)</script>", "x" * 3_000, "{{7*7}}"])
+def test_rubbish_in_the_forms_of_the_powers_is_answered_by_a_page(
+    inspector: Inspector, path: str, form: dict[str, str], text: str
+):
+    for name in form:
+        answer = inspector.post(path, **{**form, name: text, "reason": text})
+
+        assert answer.status_code in (200, 303, 400, 404, 422), (name, answer.status_code)
+        assert "<script>alert" not in answer.text
 
 
 # Live.

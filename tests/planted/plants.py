@@ -68,8 +68,8 @@ PLANTS = (
     Plant(
         "lost_race_ignored",
         "profiles/pipeline.py",
-        "count is not None and count != len(rows)",
-        "count is not None and count < 0",
+        "count is not None and count != len(rows) for count, rows in zip(expected, answers[1:], strict=True)",
+        "count is not None and count < 0 for count, rows in zip(expected, answers[1:], strict=True)",
         "tests/store/test_rules.py::test_two_first_pushes_of_one_customer_at_once_are_both_kept",
     ),
     Plant(
@@ -168,8 +168,8 @@ PLANTS = (
     Plant(
         "digest_kept_after_a_loss",
         "profiles/merge.py",
-        "elif any(d.verdict in lost for d in decisions):",
-        "elif any(d.verdict is None for d in decisions):",
+        "elif any(d.verdict in lost and",
+        "elif any(d.verdict is None and",
         "tests/store/test_rules.py::test_a_push_that_lost_is_looked_at_again_when_it_comes_again",
     ),
     Plant(
@@ -189,7 +189,7 @@ PLANTS = (
     Plant(
         "acknowledged_before_commit",
         "identity/intake.py",
-        "await self._save(connection, changes)",
+        "await (save or self._save)(connection, changes)",
         "asyncio.get_running_loop().call_later(0.3, lambda: asyncio.ensure_future("
         "self._database.run(lambda other: self._save(other, changes))))",
         "tests/store/test_rules.py::test_an_acknowledged_push_is_committed",
@@ -257,7 +257,8 @@ PLANTS = (
         "identity/sql/save_visitors.sql",
         "WHERE r.previous_version = 0 OR EXISTS (",
         "WHERE r.previous_version >= 0 OR EXISTS (",
-        "tests/store/test_erasure.py::test_an_event_that_was_under_way_brings_nothing_back[nothing written yet-a patch]",
+        "tests/store/test_erasure.py::"
+        "test_values_of_a_signed_out_visitor_that_were_under_way_begin_a_visitor_of_their_own",
     ),
     Plant(
         "writers_not_waited_for",

@@ -16,6 +16,7 @@ from psycopg import sql
 
 from identity.acts import By
 from identity.app import Service
+from identity.bulk import Filter
 from identity.erasure import Erasure, Removed
 from identity.events.behaviour import EventFault, FaultCode, Order
 from identity.footprint import Page
@@ -101,12 +102,14 @@ def test_of_an_erased_customer_nothing_is_left_but_a_keyed_hash(store_url: str, 
         await take(service, did(service, "ana-laptop", 1, props={"page": "ana-page"}))
         await take(service, did(service, None, 2, customer="ana-id", props={"page": "ana-page"}))
         await take(service, did(service, "stranger", 3, customer="ana-id"))
+        await service.bulk.begin(WORKSPACE, Filter(until=NOW, customer_id="ana-id"), By("test", "Ana asked for it"))
+        await service.suggestions.dismiss(WORKSPACE, "ana-id", "bo-id", actor="test", note="not Ana")
         return await erase(service, "ana-id")
 
     removed = run(store_url, urls, story)
 
     assert removed == Removed(
-        customers=1, merges=2, links=2, visitors=2, identifications=3, events=2, refusals=1, cleared=1
+        customers=1, merges=2, links=2, visitors=2, identifications=3, events=2, refusals=1, cleared=3
     )
     assert tables_with(store_url, "ana-id", "Ana", "ana@shop.example", "912345678", "ana-laptop", "ana-phone") == []
     assert tables_with(store_url, "ana-page") == []
@@ -237,7 +240,11 @@ def test_purchases_of_removed_events_are_forgotten(store_url: str, urls: Urls):
     async def story(service: Service) -> Removed:
         await submit(service, PUSH, sign_in("bo", "v2"), received_at=NOW)
         for visitor_id, order_id in (("v1", "t-1"), ("v2", "t-2")):
-            told: dict[str, Any] = {"transaction_id": order_id, "order": Order(order_id), "props": {"transaction_id": order_id}}
+            told: dict[str, Any] = {
+                "transaction_id": order_id,
+                "order": Order(order_id),
+                "props": {"transaction_id": order_id},
+            }
             await take(service, did(service, visitor_id, 1, "purchase", **told))
         return await erase(service, "ana")
 
@@ -305,6 +312,19 @@ BESIDE = {
 }
 
 
+def counted_polls(service: Service, patch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Return what is set once the worker has looked several times whether others are still writing."""
+    fetch, polls, several = service.database.fetch, iter(range(5)), asyncio.Event()
+
+    async def counted(package: str, name: str, *parameters: Any) -> Any:
+        if name == "load_snapshot" and next(polls, None) is None:
+            several.set()
+        return await fetch(package, name, *parameters)
+
+    patch.setattr(service.database, "fetch", counted)
+    return several
+
+
 @pytest.mark.parametrize("name", BESIDE)
 @pytest.mark.parametrize("is_late", [False, True], ids=["rows written", "nothing written yet"])
 def test_an_event_beside_the_profile_that_was_under_way_leaves_nothing(
@@ -312,26 +332,52 @@ def test_an_event_beside_the_profile_that_was_under_way_leaves_nothing(
 ):
     hold = held_before_saving if is_late else held_before_commit
 
-    async def story() -> tuple[list[Outcome], Removed]:
+    async def story() -> tuple[list[Outcome], Removed, bool]:
         async with two_workers(store_url, urls.redis) as (one, other):
             await submit(one, PUSH, received_at=NOW)
             gate = Gate()
             with hold(one, gate, monkeypatch):
                 under_way = asyncio.create_task(take(one, BESIDE[name](one)))
                 await gate.reached()
+                polls = counted_polls(other, monkeypatch)
                 erasing = asyncio.create_task(erase(other, "ana"))
-                done, _ = await asyncio.wait({erasing}, timeout=0.3 if hold is held_before_commit else 5)
-                assert bool(done) == is_late, "who is still writing is waited for"
+                waiting = asyncio.create_task(polls.wait())
+                await asyncio.wait({erasing, waiting}, return_when=asyncio.FIRST_COMPLETED)
+                waiting.cancel()
+                was_done = erasing.done()
                 gate.open()
-                return await under_way, await erasing
+                return await under_way, await erasing, was_done
 
-    outcomes, removed = asyncio.run(story())
+    outcomes, removed, was_done = asyncio.run(story())
 
+    assert was_done == is_late, "who is still writing is waited for"
     if is_late:
         assert reasons(outcomes) == [Refusal.ERASED_CUSTOMER]
     else:
         assert removed.events + removed.refusals + removed.cleared == 1
     assert tables_with(store_url, ",ana,", '"ana"') == []
+
+
+def test_values_of_a_signed_out_visitor_that_were_under_way_begin_a_visitor_of_their_own(
+    store_url: str, urls: Urls, monkeypatch: pytest.MonkeyPatch
+):
+    async def story() -> None:
+        async with two_workers(store_url, urls.redis) as (one, other):
+            await submit(one, PUSH, sign_out("v1"), received_at=NOW)
+            gate = Gate()
+            with held_before_saving(one, gate, monkeypatch):
+                under_way = asyncio.create_task(submit(one, EVENTS["a patch"], received_at=NOW + 1))
+                await gate.reached()
+                await erase(other, "ana")
+                gate.open()
+                await under_way
+
+    asyncio.run(story())
+
+    check_store(store_url)
+    with psycopg.connect(store_url) as connection:
+        held = connection.execute("SELECT version, customer_id, last_customer_id FROM visitor").fetchall()
+    assert held == [(1, None, None)]
 
 
 def test_a_worker_that_does_not_know_yet_that_anybody_was_erased_takes_nothing(
@@ -561,6 +607,35 @@ def test_all_who_are_joined_are_erased_together_and_share_the_receipt(store_url:
     assert again == [removed, removed]
     assert refusals == [Refusal.ERASED_CUSTOMER] * 2
     assert tables_with(store_url, ",ana,", '"ana"', "anna", "Planted", "912345678") == []
+    check_store(store_url)
+
+
+@pytest.mark.parametrize("erased", ["anna", "ana"])
+def test_who_was_joined_once_keeps_nothing_of_the_erased_one_and_all_of_its_own(
+    store_url: str, urls: Urls, erased: str
+):
+    other = {"anna": "ana", "ana": "anna"}[erased]
+    values = {"anna": ("Anna-P", "912345678"), "ana": ("Ana-P", "ana@shop.example")}
+
+    async def story(service: Service) -> tuple[Any, Any]:
+        first = {"ana": {"email": "ana@shop.example"}, "anna": {"phone": "+886912345678"}}
+        await submit(service, *(identify(n, f"v-{n}", name=values[n][0], **first[n]) for n in first), received_at=NOW)
+        await service.joins.join(WORKSPACE, "anna", "ana", By("test"), dry_run=False)
+        await submit(service, identify("anna", "v3", name="Anna-P Lin"), received_at=NOW + 1)
+        await submit(service, identify("ana", "v-ana", name="Ana-P Lin"), received_at=NOW + 2)
+        await service.joins.take_apart(WORKSPACE, "anna", By("test"), dry_run=False)
+        before = (await look_up(service, other))[1]["fields"]
+        removed = await erase(service, erased, dry_run=True)
+        assert await erase(service, erased) == removed
+        check_store(store_url)
+        after = (await look_up(service, other))[1]["fields"]
+        await submit(service, identify(other, f"v-{other}", name="Both"), received_at=NOW + 3)
+        return before, after
+
+    before, after = run(store_url, urls, story)
+
+    assert after == before
+    assert tables_with(store_url, f",{erased},", f'"{erased}"', *values[erased]) == []
     check_store(store_url)
 
 

@@ -149,7 +149,7 @@ class Machine(RuleBasedStateMachine):
         sent = _event(
             "clIdentity", params={"customerId": who, **params}, visitor_id=visitor_id, age=age, event_id=event_id
         )
-        # All of them tell the same time: of others, a cache that is away lets in what one that is there takes for known.
+        # All tell the same time: of others, a cache that is away lets in what one that is there takes for known.
         push = self._timed(sent)
         for _ in range(times):
             self.now += 1
@@ -383,7 +383,7 @@ def _run(urls: Urls, examples: int, steps: int, *, shrinks: bool = True) -> None
 
 
 def test_after_any_history_the_service_holds_what_the_model_holds(urls: Urls) -> None:
-    _run(urls, examples=25, steps=15, shrinks=False)
+    _run(urls, examples=25, steps=20, shrinks=False)
 
 
 @pytest.mark.long

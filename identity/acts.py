@@ -49,12 +49,16 @@ class By(msgspec.Struct, frozen=True):
 
 
 class Undone(msgspec.Struct, frozen=True):
-    """What taking merges of one customer back does. ``act`` is its ledger row; None: all were taken back before."""
+    """What taking merges of one customer back does. ``act`` is its ledger row; None: all were taken back before.
+
+    ``also`` are the acts that take back the copies that joins made of them in other ledgers.
+    """
 
     before: Profile
     after: Profile
     act: Merge | None
     targets: tuple[str, ...]
+    also: tuple[Merge, ...] = ()
 
 
 class Unlinked(msgspec.Struct, frozen=True):
@@ -95,6 +99,8 @@ class Acts:
             changes = Changes()
             held = await self._customer(connection, workspace_id, customer_id)
             found = await self._undo(connection, workspace_id, held, merge_ids, by, changes)
+            also = await self._undo_copies(connection, workspace_id, found, merge_ids, by, changes)
+            found = msgspec.structs.replace(found, also=also)
             return changes
 
         await self._do(plan, dry_run=dry_run)
@@ -176,6 +182,7 @@ class Acts:
         merge_ids: Collection[str],
         by: By,
         changes: Changes,
+        copy_of: str | None = None,
     ) -> Undone:
         ledgers = Ledgers(connection, self._spreads, workspace_id)
         rows = await ledgers.named(held.customer_id, merge_ids)
@@ -189,9 +196,32 @@ class Acts:
         if not targets:
             return Undone(held, held, None, ())
         act = self.new_act(workspace_id, held.customer_id, Act.UNDO, by)
-        applied = await undoing.take_back(ledgers, held, msgspec.structs.replace(act, undoes=targets))
+        act = msgspec.structs.replace(act, undoes=targets, copy_of=copy_of)
+        applied = await undoing.take_back(ledgers, held, act)
         keep(changes, workspace_id, applied)
         return Undone(held, applied.profile, applied.merge, targets)
+
+    async def _undo_copies(
+        self,
+        connection: Connection,
+        workspace_id: int,
+        done: Undone,
+        merge_ids: Collection[str],
+        by: By,
+        changes: Changes,
+    ) -> tuple[Merge, ...]:
+        """Take back what is the same in other ledgers, by acts that are copies of this one: they come back with it."""
+        copies = await Ledgers(connection, self._spreads, workspace_id).copies(merge_ids)
+        customer_ids = {row.customer_id for row in copies} - {done.after.customer_id}
+        also: list[Merge] = []
+        for customer_id in sorted(customer_ids):
+            held = await self._customer(connection, workspace_id, customer_id)
+            theirs = [row.merge_id for row in copies if row.customer_id == customer_id]
+            copied = await self._undo(
+                connection, workspace_id, held, theirs, by, changes, None if done.act is None else done.act.merge_id
+            )
+            also += [] if copied.act is None else [copied.act]
+        return tuple(also)
 
     async def _unlink(
         self,

@@ -41,8 +41,8 @@ def stretches(change_points: Iterable[ChangePoint], *, is_whole: bool = True) ->
 
     From an identification on it is that customer's. Before the first identification it is the first customer's. After
     a sign-out it is the customer's who was there before, if the same one comes next; if another one comes, it is
-    contested; if nobody comes, nobody's. What was an erased customer's is nobody's. Where ``is_whole`` is false, older change points were left out,
-    and whose the time before the first identification is, nobody knows.
+    contested; if nobody comes, nobody's. What was an erased customer's is nobody's. Where ``is_whole`` is false, older
+    change points were left out, and whose the time before the first identification is, nobody knows.
     """
     points = sorted(change_points, key=lambda point: (point.occurred_at, point.version))
     following = _following(points)

@@ -197,7 +197,7 @@ class BulkUndo:
             return
         counts.customers += done.act is not None
         counts.merges += len(done.targets)
-        if preview is not None and done.act is not None:
+        if preview is not None and (done.act is not None or done.also):
             preview.undone.append(done)
 
     async def _unlink(

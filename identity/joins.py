@@ -194,6 +194,7 @@ class Joins:
                 actor=by.actor,
                 note=by.note,
                 operation_id=by.operation_id,
+                copy_of=row.copy_of or row.merge_id,
             )
             applied = merging.apply(profile, merge, readings)
             done.append(applied)

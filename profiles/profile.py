@@ -84,7 +84,8 @@ class Merge(msgspec.Struct, frozen=True, kw_only=True):
 
     A row without decisions that created nothing (``is_link``) is a change of links alone; one with an ``act`` is no
     merge either, and its decisions tell what the act changed. ``actor`` is who did the act or began the import, and
-    ``note`` says why. ``other_id``: see Act; of a merge, the joined id that its event named.
+    ``note`` says why. ``other_id``: see Act; of a merge, the joined id that its event named. ``copy_of`` is the row of
+    another ledger that came here by a join or when one was taken apart: what takes that back takes this back as well.
     """
 
     merge_id: str
@@ -110,6 +111,7 @@ class Merge(msgspec.Struct, frozen=True, kw_only=True):
     note: str | None = None
     operation_id: str | None = None
     link: Link | None = None
+    copy_of: str | None = None
 
     @property
     def is_merge(self) -> bool:

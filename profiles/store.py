@@ -75,6 +75,7 @@ class MergeRow(msgspec.Struct, frozen=True, omit_defaults=True):
     note: str | None = None
     operation_id: str | None = None
     link: str | None = None
+    copy_of: str | None = None
 
 
 class CustomerRow(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -329,6 +330,7 @@ def merge_row(spreads: Spreads, workspace_id: int, merge: Merge) -> MergeRow:
         note=merge.note,
         operation_id=merge.operation_id,
         link=merge.link,
+        copy_of=merge.copy_of,
     )
 
 
@@ -402,7 +404,7 @@ def merge_from(row: Sequence[Any]) -> Merge:
     """Return the ledger row of a query that selects, in order, the columns named here."""
     (merge_id, customer_id, version, is_link, created, policy, source, event, event_id, visitor_id) = row[:10]
     channel_id, occurred_at, received_at, digest, decisions, act, undoes, act_fields = row[10:18]
-    other_id, actor, note, operation_id, link = row[18:23]
+    other_id, actor, note, operation_id, link, copy_of = row[18:24]
     return Merge(
         merge_id=merge_id,
         customer_id=customer_id,
@@ -427,6 +429,7 @@ def merge_from(row: Sequence[Any]) -> Merge:
         note=note,
         operation_id=operation_id,
         link=None if link is None else Link(link),
+        copy_of=copy_of,
     )
 
 

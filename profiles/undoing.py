@@ -50,6 +50,16 @@ class Ledgers:
         """Return those rows of a ledger that are there, in version order."""
         return await self._rows("load_merges", customer_id, merge_ids=sorted(merge_ids)) if merge_ids else []
 
+    async def copies(self, merge_ids: Collection[str]) -> list[Merge]:
+        """Return the rows of whatever ledgers that are copies of these, by customer and version."""
+        parameters = {
+            "workspace_id": self._workspace_id,
+            "buckets": self._spreads.buckets(self._workspace_id),
+            "merge_ids": sorted(merge_ids),
+        }
+        cursor = await self._connection.execute(statement("profiles", "find_copies"), parameters)
+        return [merge_from(row) for row in await cursor.fetchall()]
+
     async def adopted(self, customer_id: str, visitor_id: str, occurred_at: int, received_at: int) -> list[Merge]:
         """Return the merges by which a customer got what the anonymous visitor had said, by an event of that time or
         by a join since then."""

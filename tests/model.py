@@ -67,6 +67,7 @@ class Row:
     named: str | None = None
     by_join: bool = False
     since: Said | None = None
+    copy_of: "Row | None" = None
 
 
 One = TypeVar("One", Said, Row)
@@ -114,11 +115,14 @@ class Customer:
         self.rows.append(row)
         self.last_push = None
 
-    def take_back(self, rows: Iterable[Row], since: Said | None = None) -> None:
-        """Take rows back, unless they all are already."""
+    def take_back(self, rows: Iterable[Row], since: Said | None = None, copy_of: Row | None = None) -> Row | None:
+        """Take rows back, unless they all are already; return the row that does it."""
         counting = [row for row in rows if counts(row, self.rows)]
-        if counting:
-            self.add(Row("undo", takes_back=counting, since=since))
+        if not counting:
+            return None
+        act = Row("undo", takes_back=counting, since=since, copy_of=copy_of)
+        self.add(act)
+        return act
 
 
 class Visitor:
@@ -211,8 +215,13 @@ class Model:
 
     def undo_merges(self, customer_id: str, places: Iterable[int]) -> None:
         """Take merges, or undoings, back: those at these places of ``undoable``."""
-        rows = self.undoable(customer_id)
-        self.customers[customer_id].take_back(rows[place] for place in sorted(set(places)))
+        undoable = self.undoable(customer_id)
+        rows = [undoable[place] for place in sorted(set(places))]
+        act = self.customers[customer_id].take_back(rows)
+        for other_id, other in sorted(self.customers.items()):
+            copies = [row for row in other.rows if any(row.copy_of is one for one in rows)]
+            if other_id != customer_id and copies:
+                other.take_back(copies, copy_of=act)
 
     def undo_facts(self, visitor_id: str, places: Iterable[int]) -> None:
         """Take back what was said of a visitor, at these places. What was said later of its values goes by that: what
@@ -492,7 +501,9 @@ def _copy(merges: Iterable[tuple[Row, list[str]]], to: Customer, named: str | No
         values = {name: row.values[name] for name in names}
         policy = "overwrite" if row.policy == "create" else row.policy
         if values:
-            to.add(Row("merge", row.at, values, policy, row.by_website, named=named, by_join=by_join, since=row.since))
+            copy = Row("merge", row.at, values, policy, row.by_website, named=named, by_join=by_join, since=row.since)
+            copy.copy_of = row.copy_of or row
+            to.add(copy)
 
 
 def is_nothing(value: Any) -> bool:

@@ -42,7 +42,8 @@ class UndoView(msgspec.Struct, frozen=True):
     """What taking merges of a customer back did, or would do.
 
     ``merge`` is the ledger's new row: its decisions tell, for each field that changes, what was held before and after;
-    null if all of it was taken back before.
+    null if all of it was taken back before. ``also`` are such rows of customers with whom it was joined: what a join
+    copied into their ledgers goes as well.
     """
 
     dry_run: bool
@@ -51,6 +52,7 @@ class UndoView(msgspec.Struct, frozen=True):
     customer_gone: bool
     undone: list[str]
     merge: MergeView | None
+    also: list[MergeView] = []
 
 
 class StretchView(msgspec.Struct, frozen=True):
@@ -252,11 +254,12 @@ def undo_view(done: Undone, *, dry_run: bool) -> UndoView:
     """Return what taking merges back does, as seen from outside."""
     return UndoView(
         dry_run=dry_run,
-        applied=done.act is not None and not dry_run,
+        applied=bool(done.act or done.also) and not dry_run,
         customer_id=done.after.customer_id,
         customer_gone=done.after.is_gone,
         undone=list(done.targets),
         merge=None if done.act is None else merge_view(done.act),
+        also=[merge_view(act) for act in done.also],
     )
 
 

@@ -149,7 +149,7 @@ def test_the_key_slash_leads_to_the_search_and_two_clicks_to_who_overwrote_the_e
 
     row = signed_in.get_by_role("row").filter(has=signed_in.get_by_role("rowheader", name="display_email"))
     expect(row).to_contain_text("visitor phone")
-    row.get_by_role("link", name="clIdentity").click()
+    row.get_by_role("link", name="clIdentity", exact=True).click()
 
     line = signed_in.get_by_role("row").filter(has=signed_in.get_by_role("rowheader", name="display_email"))
     expect(line).to_contain_text("ana@old.example")
@@ -305,7 +305,9 @@ def test_a_webhook_is_tested_paused_and_resumed(signed_in: Page, filled: Server)
     expect(signed_in.locator("main")).not_to_contain_text("An admin paused it")
 
 
-def test_what_came_through_a_channel_is_taken_back_and_the_page_follows_it(signed_in: Page, filled: Server):
+def test_what_came_through_a_channel_is_taken_back_and_the_page_follows_it(
+    signed_in: Page, filled: Server, output: Path
+):
     filled.authenticate({"customer_id": "bulk-1", "visitor_id": "b", "name": "Bulk"})
     signed_in.get_by_role("link", name="Channels").click()
     signed_in.get_by_role("link", name="Was a write key stolen?").click()
@@ -316,10 +318,12 @@ def test_what_came_through_a_channel_is_taken_back_and_the_page_follows_it(signe
 
     signed_in.get_by_role("button", name="Preview").click()
     expect(signed_in.locator("#preview")).to_contain_text("Merges: 1, of customers: 1.")
+    assert look(signed_in, output / "bulk-preview.png") == []
     signed_in.get_by_label("I am sure").check()
     signed_in.get_by_role("button", name="Take all of it back").click()
 
     expect(signed_in.locator("#operations .tag").first).to_have_text("done", timeout=20_000)
+    assert look(signed_in, output / "bulk-done.png") == []
     assert filled.get("/api/v1/customers/bulk-1").status_code == 404
 
 

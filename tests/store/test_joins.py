@@ -329,3 +329,51 @@ def test_what_a_sign_up_set_once_the_merge_before_it_was_undone_is_joined_too(st
 
     assert held(store_url) == [{"company": "Acme"}, {"company": "Acme"}]
     check_store(store_url)
+
+
+def test_what_is_undone_of_a_joined_customer_goes_from_the_other_as_well_and_comes_back_with_it(
+    store_url: str, urls: Urls
+):
+    async def story(service: Service):
+        await two_customers(service)
+        await submit(
+            service, identify("old", "v1", at=30, name="Evil", email="evil@shop.example"), received_at=NOW + 30 * MINUTE
+        )
+        wrong = (await merge_ids(service, "old"))[-1]
+        await join(service, "old", "new")
+        poisoned = held(store_url)[1]
+        done = await undo(service, "old", wrong)
+        mended = held(store_url)
+        again = await undo(service, "old", wrong)
+        check_store(store_url)
+        await undo(service, "old", done.act.merge_id)
+        restored = held(store_url)[1]
+        return poisoned, done, mended, again, restored
+
+    poisoned, done, mended, again, restored = play(store_url, urls, story)
+
+    assert poisoned["display_name"] == restored["display_name"] == "Evil"
+    assert [act.customer_id for act in done.also] == ["new"]
+    assert mended[0]["display_name"] == "Ana"
+    assert mended[1]["display_name"] == "Ana Lin"
+    assert "display_email" not in mended[1]
+    assert (again.act, again.also) == (None, ())
+    check_store(store_url)
+
+
+def test_what_went_home_is_undone_with_the_row_that_it_is_a_copy_of(store_url: str, urls: Urls):
+    async def story(service: Service):
+        await two_customers(service)
+        await join(service, "old", "new")
+        await submit(service, identify("old", "v3", at=30, name="Evil"), received_at=NOW + 30 * MINUTE)
+        wrong = (await merge_ids(service, "new"))[-1]
+        await take_apart(service, "old")
+        home = held(store_url)[0]
+        await undo(service, "new", wrong)
+        return home, held(store_url)[0]
+
+    home, mended = play(store_url, urls, story)
+
+    assert home["display_name"] == "Evil"
+    assert mended["display_name"] == "Ana"
+    check_store(store_url)

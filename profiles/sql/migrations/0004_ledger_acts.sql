@@ -2,6 +2,7 @@
 
 -- `undoes`: merge ids that an act takes back. `other_id`: the other customer of a join; of a merge, the id that its
 -- event named, where that one is joined into this customer. `operation_id`: the import or bulk undo that wrote the row.
+-- `copy_of`: the row of another ledger of which this one is the same, by a join or by taking one apart.
 -- `link`: what became of the link of `visitor_id` by the same event.
 ALTER TABLE merge
     ADD COLUMN act text CHECK (act IN ('undo', 'lock', 'unlock', 'join', 'unjoin', 'absorb', 'release')),
@@ -11,8 +12,10 @@ ALTER TABLE merge
     ADD COLUMN actor text,
     ADD COLUMN note text,
     ADD COLUMN operation_id uuid,
+    ADD COLUMN copy_of uuid,
     ADD COLUMN link text CHECK (link IN ('linked', 'unlinked'));
 CREATE INDEX merge_act ON merge (workspace_id, customer_id, version) WHERE act IS NOT NULL;
+CREATE INDEX merge_copy ON merge (workspace_id, copy_of) WHERE copy_of IS NOT NULL;
 CREATE INDEX merge_operation ON merge (workspace_id, operation_id, merge_id) WHERE operation_id IS NOT NULL;
 
 -- `is_gone`: every merge was taken back; the version lives on. `locks`: the version that locked each field.

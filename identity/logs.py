@@ -44,7 +44,7 @@ def configure_logging() -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = name != "uvicorn.access"
-    # psycopg's pool and redis quote connection strings and statements at lower levels.
-    for name in ("psycopg", "psycopg.pool", "redis", "asyncio"):
+    # psycopg's pool and redis quote connection strings and statements at lower levels, httpx every address.
+    for name in ("psycopg", "psycopg.pool", "redis", "asyncio", "httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

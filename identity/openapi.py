@@ -1322,9 +1322,7 @@ def _undo_paths() -> Json:
         occurred_at=_MORNING, received_at=_MORNING, created_customer=False, undone_by=None, version=3,
         decisions=[before], act=Act.UNDO, undoes=[_ID], actor="key:Ana", reason="a shared tablet",
     )  # fmt: skip
-    undone = UndoView(
-        dry_run=False, applied=True, customer_id="42", customer_gone=False, undone=[_ID], merge=act
-    )
+    undone = UndoView(dry_run=False, applied=True, customer_id="42", customer_gone=False, undone=[_ID], merge=act)
     unlinked = UnlinkView(
         dry_run=False, applied=True, visitor_id="visitor-1", undone=[_ID], identification_id=_ID, customer_before="42",
         customer_after=None, stretches_before=[StretchView(None, None, "42", contested=False)],

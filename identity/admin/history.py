@@ -14,7 +14,7 @@ from profiles.explaining import Outcome
 from profiles.remarks import JsonValue, Verdict
 from profiles.views import CustomerView, DecisionView, MergeView, Provenance
 
-OTHERS_SHOWN = 4
+OTHERS_SHOWN_MAX = 4
 """Other values of one field that are shown at once; the rest unfolds."""
 
 _KEPT = (Verdict.SET, Verdict.OVERWROTE, Verdict.UNCHANGED)
@@ -86,8 +86,8 @@ def _row(name: str, view: CustomerView, told: FieldExplanation | None) -> FieldR
             (o.value for o in others if o.outcome is Outcome.OVERWRITTEN and winner and o.by == winner.merge_id), None
         ),
         lock=None if told is None else told.lock,
-        first=others[:OTHERS_SHOWN],
-        others=others[OTHERS_SHOWN:],
+        first=others[:OTHERS_SHOWN_MAX],
+        others=others[OTHERS_SHOWN_MAX:],
         more=told is not None and told.more,
     )
 

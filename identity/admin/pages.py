@@ -85,9 +85,6 @@ VALUE_CHARACTERS_MAX = 400
 LANES_MAX = 20
 """Visitors drawn on a timeline: the present, then the latest linked."""
 GRAPH_VISITORS_MAX = 60
-MERGES_READ_MAX = 200
-"""Merges that the other values of a profile's fields are looked for in: the newest."""
-WINNERS_READ_MAX = 50
 TIMELINE_EVENTS = 100
 RECENT_SHOWN = 10
 WATCHERS_MAX = 20

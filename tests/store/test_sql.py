@@ -310,7 +310,8 @@ FILLED: tuple[LiteralString, ...] = (
                                      tried_at)
        SELECT 1 + n % 3, 1 + n % 3, md5((n % 5)::text)::uuid, md5(n::text)::uuid, true, 1, 5, '2026-01-01'
        FROM generate_series(1, 15000) AS n""",
-    """INSERT INTO erasure (bucket, workspace_id, customer_hash, erasure_id, version, actor, erased_at, pending, receipt)
+    """INSERT INTO erasure (bucket, workspace_id, customer_hash, erasure_id, version, actor, erased_at, pending,
+                           receipt)
        SELECT 1 + n % 3, 1 + n % 3, 'h' || n, md5(n::text)::uuid, 1, 'cli', '2026-01-01',
               CASE WHEN n % 999 = 0 THEN '{}'::jsonb END, '{}' FROM generate_series(1, 15000) AS n""",
     """INSERT INTO refusal_count (bucket, workspace_id, channel_id, reason, day, refused)

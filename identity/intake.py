@@ -265,7 +265,7 @@ class Intake:
         await self._cache.forget((self._cache.customer_key(*key), profile.version) for key, profile in held.items())
 
     async def preview_many(self, events: Sequence[Event], before: Mapping[Key, Profile]) -> Changes:
-        """Return what ``take_many`` would do now, if the customers in ``before`` were as these say. Nothing is written."""
+        """Return what ``take_many`` would do now, if these customers were as ``before`` says. Nothing is written."""
 
         async def work(connection: Connection) -> Changes:
             held = await self._load(connection, events)

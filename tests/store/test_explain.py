@@ -45,7 +45,7 @@ async def told(service: Service, customer_id: str) -> list[Any]:
             "SELECT merge_id::text, customer_id, version, is_link, created_customer, policy, source, event, event_id,"
             " visitor_id, channel_id::text, (extract(epoch FROM occurred_at) * 1000)::bigint,"
             " (extract(epoch FROM received_at) * 1000)::bigint, digest, decisions::text, act, undoes::text[],"
-            " act_fields, other_id, actor, note, operation_id::text, link"
+            " act_fields, other_id, actor, note, operation_id::text, link, copy_of::text"
             " FROM merge WHERE customer_id = %s ORDER BY version",
             [customer_id],
         )

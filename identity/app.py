@@ -194,14 +194,15 @@ def before(application: Litestar, service: Service) -> ASGIApp:
     its cache of routes would also keep the paths of lookups, with the ids in them.
     """
     authenticate = asgi_app(AUTHENTICATE_PATH, _public(service)[AUTHENTICATE_PATH])
-    customers = service.idempotency.wrap(asgi_app(CUSTOMERS_PATH, service.customers.dispatch))
+    lookups = asgi_app(CUSTOMERS_PATH, service.customers.dispatch)
+    customers = service.idempotency.wrap(lookups)
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"] if scope["type"] == ScopeType.HTTP else ""
         if path == AUTHENTICATE_PATH:
             await authenticate(scope, receive, send)
         elif path.startswith(CUSTOMERS_PATH):
-            await customers(scope, receive, send)
+            await (lookups if scope["method"] == "GET" else customers)(scope, receive, send)  # type: ignore[typeddict-item]
         else:
             await application(scope, receive, send)
 

@@ -94,6 +94,8 @@ class CustomerRoutes:
         parts = below.strip(b"/").split(b"/")
         if parts == [b"lookup"] and request.method == "POST":
             return await self.lookup(request)
+        if request.method == "GET" and len(parts) == 1 and parts[0]:
+            return await self.customer(request, self._read_id(unquote_to_bytes(parts[0]).decode("utf-8", "replace")))
         writes = self._writes if len(parts) == 1 else {}
         if request.method not in ("GET", "HEAD", *writes):
             allow = ", ".join(("GET", "HEAD", *writes))

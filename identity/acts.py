@@ -103,7 +103,7 @@ class Acts:
             found = msgspec.structs.replace(found, also=also)
             return changes
 
-        await self._do(plan, dry_run=dry_run)
+        await self.do(plan, dry_run=dry_run)
         assert found is not None, "the plan was made"
         return found
 
@@ -124,7 +124,7 @@ class Acts:
             found = await self._unlink(connection, workspace_id, visitor_id, fact_ids, by, changes)
             return changes
 
-        await self._do(plan, dry_run=dry_run)
+        await self.do(plan, dry_run=dry_run)
         assert found is not None, "the plan was made"
         return found
 
@@ -157,11 +157,12 @@ class Acts:
                 found = applied.profile, applied.merge
             return changes
 
-        await self._do(plan, dry_run=False)
+        await self.do(plan, dry_run=False)
         assert found is not None, "the plan was made"
         return found
 
-    async def _do(self, plan: Callable[[Connection], object], *, dry_run: bool) -> None:
+    async def do(self, plan: Callable[[Connection], object], *, dry_run: bool) -> None:
+        """Make a plan and have what it changes committed, or with ``dry_run`` only make it."""
         if dry_run:
             await self._database.run(plan)  # type: ignore[arg-type]
         else:

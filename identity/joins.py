@@ -5,7 +5,7 @@ row as old as it was; to take apart means that these rows are taken back. Betwee
 merged into the other's ledger and says so; taken apart, these rows go home. Links stay with the id they named.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from uuid import uuid4
 
 import msgspec
@@ -70,7 +70,7 @@ class Joins:
             found = await self._join(connection, workspace_id, customer_id, into, acting, changes)
             return changes
 
-        await self._do(plan, dry_run=dry_run)
+        await self._acts.do(plan, dry_run=dry_run)
         assert found is not None, "the plan was made"
         return found
 
@@ -90,15 +90,9 @@ class Joins:
             found = await self._take_apart(connection, workspace_id, customer_id, acting, changes)
             return changes
 
-        await self._do(plan, dry_run=dry_run)
+        await self._acts.do(plan, dry_run=dry_run)
         assert found is not None, "the plan was made"
         return found
-
-    async def _do(self, plan: Callable[[Connection], object], *, dry_run: bool) -> None:
-        if dry_run:
-            await self._database.run(plan)  # type: ignore[arg-type]
-        else:
-            await self._intake.act(plan)  # type: ignore[arg-type]
 
     async def _load(self, connection: Connection, workspace_id: int, customer_ids: Iterable[str]) -> dict[str, Profile]:
         rows = self._spreads.key_rows((workspace_id, customer_id) for customer_id in customer_ids)

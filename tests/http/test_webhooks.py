@@ -152,7 +152,7 @@ def test_a_receiver_that_is_gone_is_sent_nothing_more_until_an_admin_says_so(ser
         receiver.wait_for(lambda got: len(got) >= 3)
 
     assert (gone["answer"], before) == (410, 1)
-    assert [m.data["customer_id"] for m in receiver.received] == ["g-1", "g-1", "g-2"]
+    assert sorted(m.data["customer_id"] for m in receiver.received) == ["g-1", "g-1", "g-2"]
     change(server, "DELETE", f"{HOOKS}/{hook['webhook_id']}")
 
 

@@ -451,8 +451,7 @@ class Eraser:
             # Whoever writes this version first has it; a writer who waits for it finds the profile gone.
             taken = self._last_row(workspace_id, profile, now)
             row = store.merge_row(self._spreads, workspace_id, taken)
-            if await _rows(connection, "profiles", "insert_merges", {"rows": rows_json([row]).decode()}) != [(1,)]:
-                raise Conflict
+            await _execute(connection, "profiles", "insert_merges", {"rows": rows_json([row]).decode()})
             if not await _rows(connection, "profiles", "delete_customer", {**where, "version": profile.version}):
                 raise Conflict
             added = {**where, "linked_at": to_text(_ADDED_AT)}
@@ -633,14 +632,12 @@ class Eraser:
             removed.cleared += sum(row.other_id in under.hashes for row in rows)
             told = [store.merge_row(self._spreads, workspace_id, merge) for merge in changed]
             taken = {"rows": rows_json([store.merge_row(self._spreads, workspace_id, last.merge)]).decode()}
-            if not await _rows(connection, "profiles", "insert_merges", taken):
-                raise Conflict
+            await _execute(connection, "profiles", "insert_merges", taken)
             values = {"rows": rows_json(told).decode(), "buckets": [bucket]}
             await _rows(connection, "profiles", "rewrite_merges", values)
             head = store.customer_row(self._spreads, workspace_id, last.profile, None, found[key].version)
             saved = {"rows": rows_json([head]).decode(), "buckets": [bucket]}
-            if not await _rows(connection, "profiles", "save_customers", saved):
-                raise Conflict
+            await _execute(connection, "profiles", "save_customers", saved)
             return last.profile.version
 
         version = await self._step(under, work)
@@ -682,14 +679,12 @@ class Eraser:
         key = workspace_id, visitor_id = under.workspace_id, facts[0].visitor_id
         bucket = self._spreads.bucket(*key)
         last = self._last_fact(bucket, facts[-1])
-        if await identifications.insert_fact(connection, self._spreads, workspace_id, last) != 1:
-            raise Conflict
+        await identifications.insert_fact(connection, self._spreads, workspace_id, last)
         rows = [_FactKey(bucket, workspace_id, visitor_id, f.version, f.kind, f.applied) for _, f in changed]
         values = {"rows": rows_json(rows).decode(), "buckets": [bucket]}
         removed.identifications += len(await _rows(connection, "identity", "erase_facts", values))
         visitor = folded([*left, last])
-        if await identifications.save_visitor(connection, self._spreads, key, visitor, facts[-1].version) != 1:
-            raise Conflict
+        await identifications.save_visitor(connection, self._spreads, key, visitor, facts[-1].version)
         event_ids = sorted({was.event_id for was, _ in changed if was.event_id is not None})
         if event_ids:
             told = {
@@ -906,6 +901,10 @@ async def load_group(
     head = found.get(root, found[customer_id])
     found |= await load(head.absorbs)
     return [head, *(found[other] for other in sorted(found.keys() - {head.customer_id}))]
+
+
+async def _execute(connection: Connection, package: str, name: str, values: Mapping[str, object]) -> None:
+    await connection.execute(statement(package, name), values)
 
 
 async def _rows(connection: Connection, package: str, name: str, values: Mapping[str, object]) -> list[tuple[Any, ...]]:

@@ -1,6 +1,6 @@
 """The footprint in PostgreSQL: what visitors did, kept for as many days as their workspace says."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from itertools import chain
@@ -69,10 +69,10 @@ def purchases_query(database: Database, rows: Sequence[KeyRow]) -> list[Command]
     return store.loading(database, "identity", "load_purchases", rows)
 
 
-def saving(database: Database, spreads: Spreads, changes: Changes) -> list[Command]:
-    """Return the commands that remember the transactions of a batch."""
+def saving(database: Database, spreads: Spreads, changes: Changes) -> Iterator[Command]:
+    """Give the commands that remember the transactions of a batch."""
     purchases = [_purchase_row(spreads, key, record) for key, record in changes.purchases.items()]
-    return store.writing(database, "identity", "insert_purchases", purchases)
+    yield from store.writing(database, "identity", "insert_purchases", purchases)
 
 
 def copying(database: Database, spreads: Spreads, records: Iterable[Record]) -> list[Copy]:

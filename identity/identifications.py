@@ -1,7 +1,7 @@
 """Visitors, what was said of them, and the refused, in PostgreSQL."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 import msgspec
@@ -178,59 +178,56 @@ def pair_rows(spreads: Spreads, changes: Changes) -> list[PairRow]:
     ]
 
 
-def unpairing(database: Database, spreads: Spreads, changes: Changes) -> list[Command]:
-    """Return the commands that forget links, before those that are left are told anew."""
+def unpairing(database: Database, spreads: Spreads, changes: Changes) -> Iterator[Command]:
+    """Give the commands that forget links, before those that are left are told anew."""
     rows = [
         _PairKey(spreads.bucket(workspace_id, customer_id), workspace_id, customer_id, visitor_id)
         for workspace_id, customer_id, visitor_id in sorted(changes.unpaired)
     ]
-    return [
-        Command("profiles", "delete_pairs", {"rows": rows_json(group), "buckets": array_parameter(_buckets(group))})
-        for group in database.by_shard(rows)
-    ]
+    for group in database.by_shard(rows):
+        parameters = {"rows": rows_json(group), "buckets": array_parameter(_buckets(group))}
+        yield Command("profiles", "delete_pairs", parameters)
 
 
 def _buckets(rows: Iterable[_PairKey]) -> list[int]:
     return sorted({row.bucket for row in rows})
 
 
-def saving(database: Database, spreads: Spreads, changes: Changes) -> list[Command]:
-    """Return the commands that write facts, the visitors they fold to, event ids, and the refused."""
+def saving(database: Database, spreads: Spreads, changes: Changes) -> Iterator[Command]:
+    """Give the commands that write facts, the visitors they fold to, event ids, and the refused."""
     facts = [_fact_row(spreads, workspace_id, fact) for workspace_id, fact in changes.facts]
+    yield from store.writing(database, "identity", "insert_facts", facts)
     first: dict[Key, int] = {}
     for workspace_id, fact in changes.facts:
         key = workspace_id, fact.visitor_id
         first[key] = min(fact.version, first.get(key, fact.version))
     visitors = [visitor_row(spreads, key, visitor, first[key] - 1) for key, visitor in changes.visitors.items()]
+    yield from store.writing(database, "identity", "save_visitors", visitors, bucketed=True)
     seen = [_SeenRow(spreads.bucket(*key), *key, to_text(received_at)) for key, received_at in changes.seen.items()]
+    yield from store.writing(database, "identity", "insert_seen", seen)
     refusals = [_refusal_row(spreads, refused) for refused in changes.refused]
-    return [
-        *store.writing(database, "identity", "insert_facts", facts),
-        *store.writing(database, "identity", "save_visitors", visitors, bucketed=True),
-        *store.writing(database, "identity", "insert_seen", seen),
-        *store.writing(database, "identity", "insert_refusals", refusals),
-    ]
+    yield from store.writing(database, "identity", "insert_refusals", refusals)
 
 
-async def insert_fact(connection: Connection, spreads: Spreads, workspace_id: int, fact: Fact) -> int:
-    """Write one fact within a transaction; return 0 if another writer took its version first."""
+async def insert_fact(connection: Connection, spreads: Spreads, workspace_id: int, fact: Fact) -> None:
+    """Write one fact within a transaction, which fails if another writer took its version first."""
     parameters = {"rows": rows_json([_fact_row(spreads, workspace_id, fact)]).decode()}
-    return (await connection.execute(statement("identity", "insert_facts"), parameters)).rowcount
+    await connection.execute(statement("identity", "insert_facts"), parameters)
 
 
 async def save_visitor(
     connection: Connection, spreads: Spreads, key: Key, visitor: Visitor, previous_version: int
-) -> int:
-    """Write one visitor within a transaction; return 0 if it is not in the version any more that it had before."""
+) -> None:
+    """Write one visitor within a transaction, which fails if it is not in the version any more that it had before."""
     row = visitor_row(spreads, key, visitor, previous_version)
     parameters = {"rows": rows_json([row]).decode(), "buckets": [row.bucket]}
-    return (await connection.execute(statement("identity", "save_visitors"), parameters)).rowcount
+    await connection.execute(statement("identity", "save_visitors"), parameters)
 
 
-def counting(database: Database, spreads: Spreads, changes: Changes) -> list[Command]:
-    """Return the commands that count the refused: all batches that refuse for one reason wait for one row."""
+def counting(database: Database, spreads: Spreads, changes: Changes) -> Iterator[Command]:
+    """Give the commands that count the refused: all batches that refuse for one reason wait for one row."""
     counts = _counts(spreads, changes.refused)
-    return store.writing(database, "identity", "count_refusals", counts, counted=False)
+    yield from store.writing(database, "identity", "count_refusals", counts)
 
 
 def _fact_row(spreads: Spreads, workspace_id: int, fact: Fact) -> _FactRow:

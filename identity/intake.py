@@ -12,8 +12,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from itertools import count, islice
-from zlib import crc32
+from itertools import chain, count, islice
 
 import msgspec
 import psycopg
@@ -57,8 +56,6 @@ from profiles.pipeline import Command, copy_together, fetch_together, write_toge
 from profiles.profile import Profile
 from profiles.store import Spreads
 
-LANES = 2
-"""Batches under way at once: while PostgreSQL works on one, the next is decided."""
 ATTEMPTS_MAX = 6
 """Times a batch is decided anew after another writer was faster; then it is halved."""
 ALONE_ATTEMPTS_MAX = 40
@@ -68,7 +65,7 @@ MANY_ATTEMPTS_MAX = 2
 MANY_SECONDS_MAX = 60.0
 BACK_OFF_SECONDS_MAX = 0.02
 FOOTPRINT_LANES = 3
-"""Its batches under way at once: more than LANES, since none waits for what another decides."""
+"""Its batches under way at once: none waits for what another decides."""
 FOOTPRINT_ITEMS_MAX = 1000
 """Behaviour events in one batch: no profile waits for theirs, and large statements are cheaper by the row."""
 FOOTPRINT_WAITING_MAX = 16_384
@@ -89,7 +86,8 @@ class Intake:
         self.on_commit: Callable[[Changes], None] | None = None
         """Told of every batch that is committed. It must neither wait nor raise: callers are still to be answered."""
         self._ids = count(secrets.randbits(61))
-        self._lanes: list[Coalescer[Event, Outcome]] = [Coalescer(self._take) for _ in range(LANES)]
+        # One batch at a time: a second beside it makes both smaller, and costs more than the time it hides.
+        self._deciding: Coalescer[Event, Outcome] = Coalescer(self._take)
         self._footprint: Coalescer[Event, Outcome] = Coalescer(
             self._take, items_max=FOOTPRINT_ITEMS_MAX, waiting_max=FOOTPRINT_WAITING_MAX, lanes=FOOTPRINT_LANES
         )
@@ -97,11 +95,11 @@ class Intake:
     @property
     def waiting(self) -> int:
         """Events that wait for their batch."""
-        return sum(lane.waiting for lane in (*self._lanes, self._footprint))
+        return self._deciding.waiting + self._footprint.waiting
 
     def submit_one(self, event: Event) -> asyncio.Future[Outcome]:
         """Queue one event. Its outcome comes when it is committed; raises as ``submit``, and what is its own fault."""
-        return self._lane(event).submit(event)
+        return self._deciding.submit(event)
 
     def submit(self, events: Sequence[Event]) -> Awaitable[list[Outcome | Exception]]:
         """Queue events, all or none. Their outcomes come, in order, when they are committed; an event whose own fault
@@ -114,15 +112,13 @@ class Intake:
         deciding = [event for event in events if not isinstance(event, Behaviour)]
         if not deciding:
             return self._footprint.submit_all(events)
-        # All identity events of one request go one after another, and so do those of one visitor.
-        lane = self._lane(deciding[0])
         if len(deciding) == len(events):
-            return lane.submit_all(events)
+            return self._deciding.submit_all(events)
         # Whose the footprint is, is computed when it is looked at: it may overtake what identifies the visitor.
         behaviour = [event for event in events if isinstance(event, Behaviour)]
-        lane.require_room(len(deciding))
+        self._deciding.require_room(len(deciding))
         self._footprint.require_room(len(behaviour))
-        return _in_order(events, lane.submit_all(deciding), self._footprint.submit_all(behaviour))
+        return _in_order(events, self._deciding.submit_all(deciding), self._footprint.submit_all(behaviour))
 
     async def take(self, route: str, events: Sequence[Event]) -> None:
         """Have events committed for a caller who could mend none of them: a fault of ours with one is logged.
@@ -137,13 +133,10 @@ class Intake:
             elif isinstance(outcome, Exception):
                 raise outcome
 
-    def _lane(self, event: Event) -> Coalescer[Event, Outcome]:
-        return self._lanes[crc32((event.visitor_id or str(event.customer)).encode()) % len(self._lanes)]
-
     async def drain(self) -> None:
         """Wait until every event taken in is committed or has failed."""
-        for lane in (*self._lanes, self._footprint):
-            await lane.drain()
+        await self._deciding.drain()
+        await self._footprint.drain()
 
     async def knows(
         self, sender: Sender, visitor_id: str | None, customer_id: str, digest: str
@@ -232,26 +225,25 @@ class Intake:
     async def take_many(self, events: Sequence[Event], last: Callable[[Changes], Sequence[Command]]) -> Changes:
         """Have thousands of events that name no visitor committed in one transaction, beside all others.
 
-        What ``last`` gives is run in it, whether or not there is anything to write: each row that it expects must be
-        given back.
+        What ``last`` gives is run in it, whether or not there is anything to write.
 
         Raises:
-            Conflict: other writers were faster, or ``last`` found less than it expected; nothing was written.
+            Conflict: other writers were faster; nothing was written.
             Unavailable: nobody knows whether it was written.
         """
         database, spreads = self._database, self._spreads
         plan = self._planner(events)
 
         async def save(connection: Connection, changes: Changes) -> None:
-            hashes = self._hashes(changes)
-            commands = bulk.saving(database, spreads, changes.merges, changes.customers, hashes)
-            commands += identifications.saving(database, spreads, changes)
-            commands += identifications.counting(database, spreads, changes)
             copied = {(at, merge.customer_id) for at, merge in changes.merges if merge.version == 1}
-            commands += self._tombstones.checking(copied | customers_left_out(changes))
-            await copy_together(
-                connection, bulk.copying(spreads, changes.merges, changes.customers), [*commands, *last(changes)]
+            commands = chain(
+                bulk.saving(database, spreads, changes.merges, changes.customers, self._hashes(changes)),
+                identifications.saving(database, spreads, changes),
+                identifications.counting(database, spreads, changes),
+                self._tombstones.forbidding(copied | customers_left_out(changes)),
+                last(changes),
             )
+            await copy_together(connection, bulk.copying(spreads, changes.merges, changes.customers), commands)
 
         return await self._commit(plan, events, MANY_ATTEMPTS_MAX, save, MANY_SECONDS_MAX)
 
@@ -386,14 +378,17 @@ class Intake:
     async def _save(self, connection: Connection, changes: Changes) -> None:
         database, spreads = self._database, self._spreads
         pairs = identifications.pair_rows(spreads, changes)
-        commands = identifications.unpairing(database, spreads, changes)
-        commands += store.saving(database, spreads, changes.merges, changes.customers, pairs, self._hashes(changes))
-        commands += identifications.saving(database, spreads, changes)
-        commands += footprint.saving(database, spreads, changes)
-        copies = footprint.copying(database, spreads, changes.records)
-        last = identifications.counting(database, spreads, changes)
-        checks = self._tombstones.checking(customers_left_out(changes))
-        await write_together(connection, commands, copies, checks, last)
+        commands = chain(
+            identifications.unpairing(database, spreads, changes),
+            store.saving(database, spreads, changes.merges, changes.customers, pairs, self._hashes(changes)),
+            identifications.saving(database, spreads, changes),
+            footprint.saving(database, spreads, changes),
+        )
+        last = chain(
+            self._tombstones.forbidding(customers_left_out(changes)),
+            identifications.counting(database, spreads, changes),  # locks rows that others wait for
+        )
+        await write_together(connection, commands, footprint.copying(database, spreads, changes.records), last)
 
     def _hashes(self, changes: Changes) -> dict[Key, str]:
         """Return what stands for the customers whom the changes make: new ones, as far as was known."""
@@ -473,9 +468,9 @@ def _count(changes: Changes) -> None:
         metrics.BATCHES.inc()
     for name, number in Counter(map(_name_of, changes.outcomes)).items():
         metrics.EVENTS.labels(name).inc(number)
-    for reason, number in Counter(str(refused.reason) for refused in changes.refused).items():
+    for reason, number in Counter(refused.reason for refused in changes.refused).items():
         metrics.REFUSALS.labels(reason).inc(number)
-    verdicts = Counter(str(d.verdict) for _, merge in changes.merges for d in merge.decisions)
+    verdicts = Counter(d.verdict for _, merge in changes.merges for d in merge.decisions)
     for verdict, number in verdicts.items():
         metrics.DECISIONS.labels(verdict).inc(number)
 

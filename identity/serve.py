@@ -21,7 +21,8 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
 from identity import partitions
-from identity.channels import LOOPBACK, make_write_key
+from identity.channels import LOOPBACK, is_loopback, make_write_key
+from identity.corking import CorkedProtocol
 from identity.logs import configure_logging
 from identity.partitions import PartitionError
 from identity.settings import Settings, SettingsError, publish
@@ -141,10 +142,12 @@ def _bootstrap(connection: psycopg.Connection[tuple[object, ...]], settings: Set
 
 
 def announce(settings: Settings, bootstrap: Bootstrap | None, out: TextIO = sys.stdout) -> None:
-    """Print where the service listens, its keys if they are new, and a line to try it with."""
+    """Print where the service listens and what is to be seen there, its keys if they are new, and a line to try it with."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"http://{host}:{settings.port}"
-    lines = [f"Listening on {url} ({settings.workers} workers). API: {url}/docs"]
+    # The demo answers this machine alone, by a name of this machine.
+    demo = f"   Demo: {url}/demo" if settings.demo and is_loopback(url) else ""
+    lines = [f"Listening on {url} ({settings.workers} workers). API: {url}/docs", f"Inspector: {url}/admin{demo}"]
     if bootstrap is None:
         lines.append("No channel is in force. Make one: identity channel create --name Website")
     else:
@@ -188,7 +191,7 @@ def _run_workers(settings: Settings, bootstrap: Bootstrap | None) -> int:
         port=settings.port,
         workers=settings.workers,
         loop="uvloop",
-        http="httptools",
+        http=CorkedProtocol,
         ws="none",
         lifespan="on",
         access_log=False,

@@ -2,13 +2,12 @@
 
 Where nobody was ever erased this costs next to nothing: nobody is looked for before a batch is decided. That a batch
 was wrong about someone shows when it is saved: a profile is written only if it is not erased (``save_customers``), and
-other rows that name customers are looked at once more within their transaction (``checking``). Then the batch is
+other rows that name customers are looked at once more within their transaction (``forbidding``). Then the batch is
 decided anew, and who was erased is looked for first.
 """
 
-import hmac
-from collections.abc import Iterable, Mapping, Sequence
-from hashlib import sha256
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import blake2b
 from itertools import chain
 from typing import NamedTuple
 
@@ -76,15 +75,13 @@ class Tombstones:
             found[key] = Tombstone(store.number(version), None if lifted_at is None else int(lifted_at))
         return found
 
-    def checking(self, keys: Iterable[Key]) -> list[Command]:
-        """Return the commands that find nothing unless one of the customers is erased by now."""
+    def forbidding(self, keys: Iterable[Key]) -> Iterator[Command]:
+        """Give the commands that fail if one of the customers is erased by now."""
         by_hash = {
             (workspace_id, self.hash_of(workspace_id, named)): (workspace_id, named) for workspace_id, named in keys
         }
-        return [
-            Command("identity", "find_erased", store.key_parameters(group), 0)
-            for group in self._database.by_shard(self._rows(by_hash))
-        ]
+        for group in self._database.by_shard(self._rows(by_hash)):
+            yield Command("identity", "forbid_erased", store.key_parameters(group))
 
     def _rows(self, by_hash: Mapping[Key, Key]) -> Sequence[KeyRow]:
         return [
@@ -100,4 +97,4 @@ class Tombstones:
 
 def hash_of(key: bytes, workspace_id: int, customer_id: str) -> str:
     """Return the keyed hash of a customer's id."""
-    return hmac.digest(key, f"{workspace_id}:{customer_id}".encode(), sha256).hex()
+    return blake2b(f"{workspace_id}:{customer_id}".encode(), key=key, digest_size=32).hexdigest()

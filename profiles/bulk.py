@@ -1,6 +1,6 @@
 """Thousands of ledger rows and profiles in one transaction: the rows of ``profiles.store``, written by COPY."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -32,11 +32,11 @@ def saving(
     merges: Sequence[tuple[int, Merge]],
     customers: Mapping[Key, Profile],
     hashes: Mapping[Key, str],
-) -> list[Command]:
-    """Return the commands that write the profiles that ``copying`` leaves out, since they are held already."""
+) -> Iterator[Command]:
+    """Give the commands that write the profiles that ``copying`` leaves out, since they are held already."""
     new = {(workspace_id, merge.customer_id) for workspace_id, merge in merges if merge.version == 1}
     held = {key: profile for key, profile in customers.items() if key not in new}
-    return saving_profiles(database, spreads, merges, held, hashes)
+    yield from saving_profiles(database, spreads, merges, held, hashes)
 
 
 def _ledger_key(told: tuple[int, Merge]) -> tuple[int, str, int]:

@@ -140,10 +140,13 @@ class Database:
     async def connection(self) -> AsyncIterator[Connection]:
         """Lend a connection that was alive a moment ago."""
         try:
-            async with self._pool.connection() as connection:
-                yield connection
+            connection = await self._pool.getconn()
         except (PoolTimeout, TooManyRequests) as error:
             raise Unavailable(str(type(error).__name__)) from error
+        try:
+            yield connection
+        finally:
+            await self._pool.putconn(connection)
 
     async def run(
         self, work: Callable[[Connection], Coroutine[Any, Any, _Result]], *, seconds_max: float = WORK_SECONDS_MAX

@@ -4,6 +4,7 @@ Labels are routes, reasons and verdicts out of closed lists; never anything a vi
 """
 
 import os
+from bisect import bisect_left
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,19 +33,39 @@ WEBHOOK_MESSAGES = Counter("identity_webhook_messages", "Messages posted to webh
 WAITING = Gauge("identity_waiting", "Events that wait for their batch.", multiprocess_mode="livesum")
 
 
+class _Timed:
+    """Times of one route that were not brought to its histogram yet."""
+
+    def __init__(self, route: str) -> None:
+        self._histogram = SECONDS.labels(route)
+        self.counts = [0] * (len(SECONDS_BUCKETS) + 1)
+        self.seconds = 0.0
+
+    def flush(self) -> None:
+        # As ``observe`` does it, but for many at once.
+        for at, number in enumerate(self.counts):
+            if number:
+                self._histogram._buckets[at].inc(number)
+                self.counts[at] = 0
+        self._histogram._sum.inc(self.seconds)
+        self.seconds = 0.0
+
+
 def timer(route: str) -> Callable[[int, float], None]:
     """Return a function that counts one answer of the route: status, seconds."""
-    seconds = SECONDS.labels(route)
+    timed = _timed.get(route) or _timed.setdefault(route, _Timed(route))
 
     def count(status: int, elapsed: float) -> None:
         key = route, status
         _answered[key] = _answered.get(key, 0) + 1
-        seconds.observe(elapsed)
+        timed.counts[bisect_left(SECONDS_BUCKETS, elapsed)] += 1
+        timed.seconds += elapsed
 
     return count
 
 
 _answered: dict[tuple[str, int], int] = {}
+_timed: dict[str, _Timed] = {}
 
 
 def flush() -> None:
@@ -52,6 +73,8 @@ def flush() -> None:
     while _answered:
         (route, status), number = _answered.popitem()
         REQUESTS.labels(route, str(status)).inc(number)
+    for timed in _timed.values():
+        timed.flush()
 
 
 def exposition(multiprocess_dir: str | None) -> bytes:

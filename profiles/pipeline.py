@@ -4,14 +4,16 @@ psycopg's own pipeline waits on the socket around every statement, which for a b
 do. Here all of them are put into libpq's buffer first, and the socket is waited for once.
 """
 
+import asyncio
+import contextlib
 import re
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import errors, pq
-from psycopg.waiting import Ready, Wait
 
 from profiles.database import Conflict, Connection, statement
 
@@ -29,8 +31,6 @@ class Command(NamedTuple):
     package: str
     name: str
     parameters: Mapping[str, bytes]
-    rows_expected: int | None = None
-    """Of a writing statement: the rows it must give back; fewer mean that another writer was faster."""
 
 
 class Copy(NamedTuple):
@@ -68,48 +68,29 @@ async def fetch_together(connection: Connection, commands: Sequence[Command]) ->
 
 
 async def write_together(
-    connection: Connection,
-    commands: Sequence[Command],
-    copies: Sequence[Copy] = (),
-    checks: Sequence[Command] = (),
-    last: Sequence[Command] = (),
+    connection: Connection, commands: Iterable[Command], copies: Sequence[Copy] = (), last: Iterable[Command] = ()
 ) -> None:
-    """Run writing statements in one transaction; it is committed once they all gave back what was expected.
+    """Run writing statements in one transaction, and commit it. Where another writer was faster, they fail by
+    themselves (``lost_race``), so that nobody has to wait for their answers before the COMMIT.
 
-    ``copies`` come once no row can conflict any more; ``checks`` look at what there is once everything is written;
-    ``last`` go with the COMMIT, since they lock rows that others wait for. BEGIN is explicit: on Citus, a pipeline is
-    not atomic.
+    ``copies`` come once no row can conflict any more, and ``last`` at the end. BEGIN is explicit: on Citus, a pipeline
+    is not atomic.
 
     Raises:
         Conflict: another writer was faster; nothing was written.
         psycopg.Error: one of them failed; nothing was written, unless the connection was lost within the commit.
     """
-    try:
-        answers = await _run(connection, [_Plain(b"BEGIN"), *(_sending(connection, c) for c in commands)])
-    except psycopg.Error:
-        if not connection.closed:
-            await _run(connection, [_Plain(b"ROLLBACK")])
-        raise
-    expected = [command.rows_expected for command in commands]
-    if any(count is not None and count != len(rows) for count, rows in zip(expected, answers[1:], strict=True)):
-        await _run(connection, [_Plain(b"ROLLBACK")])
-        raise Conflict
-    try:
+    async with _transaction(connection):
+        if not copies:
+            await _run(connection, chain(_BEGIN, _sent_early(connection, chain(commands, last)), _COMMIT))
+            return
+        await _run(connection, chain(_BEGIN, _sent_early(connection, commands)))
         for copied in copies:
-            async with connection.cursor() as cursor, cursor.copy(statement(copied.package, copied.name)) as copy:
-                await copy.write("".join(copied.lines))
-        if checks:
-            answers = await _run(connection, [_sending(connection, check) for check in checks])
-            if any(check.rows_expected != len(rows) for check, rows in zip(checks, answers, strict=True)):
-                raise Conflict
-        await commit(connection, last)
-    except (psycopg.Error, Conflict):
-        if not connection.closed:
-            await _run(connection, [_Plain(b"ROLLBACK")])
-        raise
+            await _copy(connection, copied)
+        await _run(connection, chain(_sent_early(connection, last), _COMMIT))
 
 
-async def copy_together(connection: Connection, copies: Sequence[Copy], commands: Sequence[Command]) -> None:
+async def copy_together(connection: Connection, copies: Sequence[Copy], commands: Iterable[Command]) -> None:
     """Copy rows that take keys which another writer may have taken, then run the commands, in one transaction.
 
     Raises:
@@ -117,26 +98,38 @@ async def copy_together(connection: Connection, copies: Sequence[Copy], commands
         psycopg.Error: as ``write_together``.
     """
     try:
-        await _run(connection, [_Plain(b"BEGIN")])
-        for copied in copies:
-            async with connection.cursor() as cursor, cursor.copy(statement(copied.package, copied.name)) as copy:
-                await copy.write("".join(copied.lines))
-        answers = await _run(connection, [_sending(connection, command) for command in commands])
-        expected = [command.rows_expected for command in commands]
-        if any(count is not None and count != len(rows) for count, rows in zip(expected, answers, strict=True)):
-            raise Conflict
-        await commit(connection)
-    except (psycopg.Error, Conflict) as error:
+        async with _transaction(connection):
+            await _run(connection, _BEGIN)
+            for copied in copies:
+                await _copy(connection, copied)
+            await _run(connection, chain(_sent_early(connection, commands), _COMMIT))
+    except errors.UniqueViolation as error:
+        raise Conflict from error
+
+
+@contextlib.asynccontextmanager
+async def _transaction(connection: Connection) -> AsyncIterator[None]:
+    """Leave no transaction open behind whatever goes wrong in it."""
+    try:
+        yield
+    except psycopg.Error as error:
         if not connection.closed:
             await _run(connection, [_Plain(b"ROLLBACK")])
-        if isinstance(error, errors.UniqueViolation):
+        if isinstance(error, errors.SerializationFailure):
             raise Conflict from error
         raise
 
 
-async def commit(connection: Connection, last: Sequence[Command] = ()) -> None:
-    """End the transaction for good, after these statements; if one of them fails, nothing is committed."""
-    await _run(connection, [*(_sending(connection, command) for command in last), _Plain(b"COMMIT")])
+async def _copy(connection: Connection, copied: Copy) -> None:
+    async with connection.cursor() as cursor, cursor.copy(statement(copied.package, copied.name)) as copy:
+        await copy.write("".join(copied.lines))
+
+
+def _sent_early(connection: Connection, commands: Iterable[Command]) -> "Iterator[_Parametrized]":
+    """Give what is to be sent of each command as soon as it is made, so that the server works while the next is."""
+    for command in commands:
+        yield _sending(connection, command)
+        connection.pgconn.flush()
 
 
 class _Plain(NamedTuple):
@@ -147,6 +140,10 @@ class _Plain(NamedTuple):
     def send(self, pgconn: pq.abc.PGconn) -> int:
         pgconn.send_query_params(self.text, None)
         return 1
+
+
+_BEGIN = (_Plain(b"BEGIN"),)
+_COMMIT = (_Plain(b"COMMIT"),)
 
 
 class _Parametrized(NamedTuple):
@@ -193,46 +190,80 @@ def _numbered(package: str, name: str) -> tuple[bytes, tuple[str, ...]]:
     return found
 
 
-async def _run(connection: Connection, sendings: Sequence[_Plain | _Parametrized]) -> list[list[Row]]:
+async def _run(connection: Connection, sendings: Iterable[_Plain | _Parametrized]) -> list[list[Row]]:
     pgconn = connection.pgconn
+    sent: list[tuple[_Plain | _Parametrized, int]] = []
     try:
         pgconn.enter_pipeline_mode()
-        answers = [sending.send(pgconn) for sending in sendings]
+        sent.extend((sending, sending.send(pgconn)) for sending in sendings)
         pgconn.pipeline_sync()
-        results = await connection.wait(_communicate(pgconn))
+        results = await _Exchange(pgconn).results()
         pgconn.exit_pipeline_mode()
     except BaseException:
         # Out of step with the server, or cut off: nobody may use this connection again.
         pgconn.finish()
         raise
     failed = next((result for result in results if result.status not in _SUCCESS), None)
-    if failed is not None:
-        _prepared.pop(connection, None)
-        raise errors.error_from_result(failed, encoding="utf-8")
     rows, at = [], 0
-    for count in answers:
+    for sending, count in sent:
+        if failed is None:
+            rows.append(_rows(results[at + count - 1]))
+        elif isinstance(sending, _Parametrized) and not sending.is_prepared and results[at].status not in _SUCCESS:
+            _prepared[connection].discard(sending.name)  # the others stay prepared, though nothing else is left
         at += count
-        rows.append(_rows(results[at - 1]))
+    if failed is not None:
+        raise errors.error_from_result(failed, encoding="utf-8")
     return rows
 
 
-def _communicate(pgconn: pq.abc.PGconn) -> Generator[Wait, Ready | int, list[pq.abc.PGresult]]:
-    """Send what is buffered, and read the result of every statement up to the sync."""
-    results: list[pq.abc.PGresult] = []
-    is_sent = pgconn.flush() == 0
-    while True:
-        while not pgconn.is_busy():
-            result = pgconn.get_result()
-            if result is None:
-                continue
-            if result.status == pq.ExecStatus.PIPELINE_SYNC:
-                return results
-            results.append(result)
-        ready = yield Wait.R if is_sent else Wait.RW
-        if ready & Ready.R:
-            pgconn.consume_input()
+class _Exchange:
+    """Sends what is buffered, and reads the result of every statement up to the sync.
+
+    The loop's callbacks do so themselves: no task is woken before all is there.
+    """
+
+    def __init__(self, pgconn: pq.abc.PGconn) -> None:
+        self._pgconn = pgconn
+        self._results: list[pq.abc.PGresult] = []
+        self._loop = asyncio.get_running_loop()
+        self._done: asyncio.Future[list[pq.abc.PGresult]] = self._loop.create_future()
+
+    async def results(self) -> list[pq.abc.PGresult]:
+        socket = self._pgconn.socket
+        is_sent = self._pgconn.flush() == 0
+        self._loop.add_reader(socket, self._read)
         if not is_sent:
-            is_sent = pgconn.flush() == 0
+            self._loop.add_writer(socket, self._write)
+        try:
+            return await self._done
+        finally:
+            self._loop.remove_reader(socket)
+            self._loop.remove_writer(socket)
+
+    def _read(self) -> None:
+        if self._done.done():
+            return
+        try:
+            self._pgconn.consume_input()
+            while not self._pgconn.is_busy():
+                result = self._pgconn.get_result()
+                if result is None:
+                    continue
+                if result.status == pq.ExecStatus.PIPELINE_SYNC:
+                    self._done.set_result(self._results)
+                    return
+                self._results.append(result)
+        except psycopg.Error as error:
+            self._done.set_exception(error)
+
+    def _write(self) -> None:
+        if self._done.done():
+            return
+        try:
+            if self._pgconn.flush() == 0:
+                self._loop.remove_writer(self._pgconn.socket)
+        except psycopg.Error as error:
+            self._done.set_exception(error)
 
 
 def _rows(result: pq.abc.PGresult) -> list[Row]:

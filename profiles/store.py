@@ -1,6 +1,6 @@
 """Profiles, their ledger and their visitors in PostgreSQL. Set-based: the number of statements does not grow."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -146,17 +146,15 @@ def loading(database: Database, package: str, name: str, rows: Sequence[KeyRow],
 
 
 def writing(
-    database: Database, package: str, name: str, rows: Sequence[Any], *, counted: bool = True, bucketed: bool = False
-) -> list[Command]:
-    """Return the commands, one per shard, that write rows. ``counted``: each row must be given back. ``bucketed``: the
-    statement looks at what is there, and wants to know in which buckets."""
-    commands = []
+    database: Database, package: str, name: str, rows: Sequence[Any], *, bucketed: bool = False
+) -> Iterator[Command]:
+    """Give the commands, one per shard, that write rows. ``bucketed``: the statement looks at what is there, and wants
+    to know in which buckets."""
     for group in database.by_shard(rows):
         parameters = {"rows": rows_json(group)}
         if bucketed:
             parameters["buckets"] = array_parameter(sorted({row.bucket for row in group}))
-        commands.append(Command(package, name, parameters, len(group) if counted else None))
-    return commands
+        yield Command(package, name, parameters)
 
 
 def customers_query(database: Database, rows: Sequence[KeyRow]) -> list[Command]:
@@ -271,14 +269,12 @@ def saving(
     customers: Mapping[Key, Profile],
     pairs: Sequence[PairRow],
     hashes: Mapping[Key, str],
-) -> list[Command]:
-    """Return the commands that write the ledger rows, the profiles they fold to, and the links, in that order."""
+) -> Iterator[Command]:
+    """Give the commands that write the ledger rows, the profiles they fold to, and the links, in that order."""
     merge_rows = [merge_row(spreads, workspace_id, merge) for workspace_id, merge in merges]
-    return [
-        *writing(database, "profiles", "insert_merges", merge_rows),
-        *saving_profiles(database, spreads, merges, customers, hashes),
-        *writing(database, "profiles", "save_pairs", pairs),
-    ]
+    yield from writing(database, "profiles", "insert_merges", merge_rows)
+    yield from saving_profiles(database, spreads, merges, customers, hashes)
+    yield from writing(database, "profiles", "save_pairs", pairs)
 
 
 def saving_profiles(
@@ -287,8 +283,8 @@ def saving_profiles(
     merges: Iterable[tuple[int, Merge]],
     customers: Mapping[Key, Profile],
     hashes: Mapping[Key, str],
-) -> list[Command]:
-    """Return the commands that write profiles, of which ``merges`` are the ledger rows. ``hashes`` stand for the ids of
+) -> Iterator[Command]:
+    """Give the commands that write profiles, of which ``merges`` are the ledger rows. ``hashes`` stand for the ids of
     those that may be new; nobody is made anew who was erased."""
     first: dict[Key, int] = {}
     for workspace_id, merge in merges:
@@ -297,7 +293,7 @@ def saving_profiles(
     rows = [
         customer_row(spreads, key[0], profile, hashes.get(key), first[key] - 1) for key, profile in customers.items()
     ]
-    return writing(database, "profiles", "save_customers", rows, bucketed=True)
+    yield from writing(database, "profiles", "save_customers", rows, bucketed=True)
 
 
 def merge_row(spreads: Spreads, workspace_id: int, merge: Merge) -> MergeRow:

@@ -212,7 +212,7 @@ class Lane:
             "state": msgspec.json.encode(position),
             "at": to_text(self._clock()).encode(),
         }
-        return Command("identity", "advance_import", parameters, 1)
+        return Command("identity", "advance_import", parameters)
 
     async def _pass_over(self, one: _Read) -> list[Result]:
         """Leave out a line that the database refuses, a fault of ours, and tell so."""

@@ -1,5 +1,5 @@
--- Append to the visitors' logs. A version that another writer took first is left alone.
--- Rows: one per row written; fewer than given means a lost race. Locks: the new keys, in key order.
+-- Append to the visitors' logs. A version that another writer took first is a lost race.
+-- Rows: none. Locks: the new keys, in key order.
 INSERT INTO visitor_fact (
     bucket, workspace_id, visitor_id, version, fact_id, kind, applied, customer_id, channel_id, source, event, event_id,
     occurred_at, received_at, decisions, rules, undoes, actor, note, operation_id
@@ -13,5 +13,4 @@ FROM json_to_recordset(%(rows)s::json) AS r (
     operation_id uuid
 )
 ORDER BY r.workspace_id, r.visitor_id COLLATE "C", r.version
-ON CONFLICT (workspace_id, visitor_id, version, bucket) DO NOTHING
-RETURNING 1
+ON CONFLICT (workspace_id, visitor_id, version, bucket) DO UPDATE SET version = lost_race(excluded.version)

@@ -1,4 +1,4 @@
--- List refused events. A batch that is saved once more adds none twice. Rows: one per row written. Locks: the new keys.
+-- List refused events. Rows: none. Locks: the new keys.
 INSERT INTO refusal (
     bucket, workspace_id, refusal_id, channel_id, reason, event, event_id, visitor_id, customer_id, fields, faults,
     occurred_at, received_at
@@ -11,5 +11,4 @@ FROM json_to_recordset(%(rows)s::json) AS r (
     occurred_at timestamptz, received_at timestamptz
 )
 ORDER BY r.workspace_id, r.refusal_id
-ON CONFLICT (workspace_id, refusal_id, bucket) DO NOTHING
-RETURNING 1
+ON CONFLICT (workspace_id, refusal_id, bucket) DO UPDATE SET refusal_id = lost_race(excluded.refusal_id)

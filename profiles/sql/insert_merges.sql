@@ -1,5 +1,5 @@
--- Append to the ledger. A version that another writer took first is left alone.
--- Rows: one per row written; fewer than given means a lost race. Locks: the new keys, in key order.
+-- Append to the ledger. A version that another writer took first is a lost race.
+-- Rows: none. Locks: the new keys, in key order.
 INSERT INTO merge (
     bucket, workspace_id, customer_id, version, merge_id, is_link, created_customer, skipped, policy, source, event,
     event_id, visitor_id, channel_id, occurred_at, received_at, digest, decisions, rules,
@@ -17,5 +17,4 @@ FROM json_to_recordset(%(rows)s::json) AS r (
     copy_of uuid
 )
 ORDER BY r.workspace_id, r.customer_id COLLATE "C", r.version
-ON CONFLICT (workspace_id, customer_id, version, bucket) DO NOTHING
-RETURNING 1
+ON CONFLICT (workspace_id, customer_id, version, bucket) DO UPDATE SET version = lost_race(excluded.version)

@@ -1,5 +1,5 @@
 -- Remember which visitors were linked to which customers.
--- Rows: one per pair written. Locks: those rows, in key order.
+-- Rows: none. Locks: those rows, in key order.
 INSERT INTO customer_visitor AS p (bucket, workspace_id, customer_id, visitor_id, linked_at, is_current)
 SELECT r.bucket, r.workspace_id, r.customer_id, r.visitor_id, r.linked_at, r.is_current
 FROM json_to_recordset(%(rows)s::json) AS r (
@@ -8,4 +8,3 @@ FROM json_to_recordset(%(rows)s::json) AS r (
 ORDER BY r.workspace_id, r.customer_id COLLATE "C", r.visitor_id COLLATE "C"
 ON CONFLICT (workspace_id, customer_id, visitor_id, bucket) DO UPDATE SET
     linked_at = greatest(p.linked_at, excluded.linked_at), is_current = excluded.is_current
-RETURNING 1

@@ -188,7 +188,7 @@ class Bench:
     def server(self, name: str) -> Served:
         """Return the server of each name, started on first use."""
         if name not in self._servers:
-            factory = {"bare": "tests.benchmarks.bare:create", "one-by-one": "tests.benchmarks.one_by_one:create"}
+            factory = {"bare": "tests.benchmarks.bare:create stock", "one-by-one": "tests.benchmarks.one_by_one:create"}
             nowhere = f"unix://{urlsplit(self.urls.redis).path}.nowhere"
             url = nowhere if name == "away" else self.urls.redis
             store = self.store(_STORES.get(name, name))

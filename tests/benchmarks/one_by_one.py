@@ -47,5 +47,5 @@ def create() -> ASGIApp:
     settings = load()
     assert settings.database_url is not None
     service = Service(settings, migrate.read_store_id(settings.database_url))
-    service.intake._lanes = [OneByOne(service.intake._take)]
+    service.intake._deciding = OneByOne(service.intake._take)
     return before(build(service), service)

@@ -47,12 +47,14 @@ def on_core(core: int) -> Iterator[None]:
 
 
 class Served(Server):
-    """A service of one worker; ``factory`` names another application to serve in the same way."""
+    """A service of one worker; ``factory`` is what ``tests.benchmarks.launch`` is to serve instead."""
 
     def __init__(self, database: str, redis: str, core: int, factory: str | None = None) -> None:
         super().__init__(database, redis)
         self._core = core
-        self._command = ["-m", "identity", "serve"] if factory is None else ["-m", "tests.benchmarks.launch", factory]
+        self._command = (
+            ["-m", "identity", "serve"] if factory is None else ["-m", "tests.benchmarks.launch", *factory.split()]
+        )
 
     def start(self) -> None:
         with on_core(self._core):

@@ -33,6 +33,7 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 FIRST_COMMAND = blocks_of(README, "sh")[0].strip()
 
 INTERNAL = {
+    "identity.corking.CORKED_BYTES_MAX": "how an answer is written, not what is in it",
     "identity.admin.acts.EVENT_CHARACTERS_MAX": "as FILTER_CHARACTERS_MAX",
     "identity.bulk.STEP_ROWS_MAX": "of one step; the next takes more",
     "identity.cli_acts.SUGGESTIONS_MAX": "of one page",

@@ -118,8 +118,7 @@ def test_a_full_queue_refuses_at_once_all_or_nothing_and_says_when_to_come_back(
                 await save(connection, changes)
 
             monkeypatch.setattr(intake, "_save", held)
-            monkeypatch.setattr(intake, "_lanes", intake._lanes[:1])
-            monkeypatch.setattr(intake._lanes[0], "_waiting_max", 10)
+            monkeypatch.setattr(intake._deciding, "_waiting_max", 10)
             first = intake.submit(read(service, identify(0), received_at=NOW))
             await asyncio.sleep(0.05)
             waiting = intake.submit(read(service, *map(identify, range(1, 9)), received_at=NOW))

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import psycopg
@@ -14,7 +15,7 @@ from identity.events.identity import Event
 from identity.resolve import Changes, Held, Outcome
 from profiles import pipeline
 from profiles.database import Connection, Unavailable
-from profiles.pipeline import Command
+from profiles.pipeline import Command, Copy
 from tests.harness import Urls, opened_service
 from tests.model import Model, Sent
 from tests.store.calls import authenticate, find_visitors, look_up, submit
@@ -170,21 +171,29 @@ def held_after_loading(service: Service, gate: Gate, patch: pytest.MonkeyPatch) 
 @contextlib.contextmanager
 def held_before_commit(service: Service, gate: Gate, patch: pytest.MonkeyPatch) -> Iterator[None]:
     """Hold the worker up within its transaction, when all its rows are written and locked."""
-    save, commit = service.intake._save, pipeline.commit
+    save, write, copy = service.intake._save, pipeline.write_together, pipeline._copy
     ours: list[Connection] = []
+    pause = Copy("", "", ())  # what is copied comes when all else is written
 
     async def marked(connection: Connection, changes: Changes) -> None:
         ours.append(connection)
         await save(connection, changes)
 
-    async def held(connection: Connection, last: Sequence[Command] = ()) -> None:
+    async def written(
+        connection: Connection, commands: Iterable[Command], copies: Sequence[Copy], last: Iterable[Command]
+    ) -> None:
         if connection in ours:
-            await gate.pass_through()
-        await commit(connection, last)
+            await write(connection, chain(commands, last), [*copies, pause])
+        else:
+            await write(connection, commands, copies, last)
+
+    async def copied(connection: Connection, one: Copy) -> None:
+        await (gate.pass_through() if one is pause else copy(connection, one))
 
     with patch.context() as patched:
         patched.setattr(service.intake, "_save", marked)
-        patched.setattr(pipeline, "commit", held)
+        patched.setattr("identity.intake.write_together", written)
+        patched.setattr(pipeline, "_copy", copied)
         yield
 
 

@@ -236,7 +236,7 @@ TAMPERINGS: dict[str, tuple[str, dict[Difference, int]]] = {
     "a customer is held again who was erased": (
         """WITH known AS (UPDATE store SET erasure_key = decode(repeat('2a', 32), 'hex') RETURNING store_id)
            INSERT INTO erasure (bucket, workspace_id, customer_hash, erasure_id, version, actor, erased_at, receipt)
-           SELECT c.bucket, c.workspace_id, '3676f115c5977ed69d63138bce926fcf' || '8a75073f5bef4e3c7a4e5b0c252dc3fa',
+           SELECT c.bucket, c.workspace_id, '51a9719fcabc3ee0a40fb1ade784c13b' || '5d6e2717996a35e885e90fc9ed8a91b8',
                   gen_random_uuid(), 1, 'cli', c.created_at, '{}'
            FROM customer AS c, known WHERE c.customer_id = '44'""",
         {Difference.ERASED_HELD: 1},

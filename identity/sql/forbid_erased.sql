@@ -1,7 +1,7 @@
--- Which of these customers are erased now, asked once more by who has written rows that name them.
--- Rows: one per erased customer; any means that the transaction must not be committed. Locks: none.
+-- Make sure that none of these customers is erased now, once more, for who has written rows that name them: else the
+-- race is lost. Rows: none. Locks: none.
 -- OFFSET 0 keeps the planner from walking a whole index by its buckets, which it takes for few where tables are young.
-SELECT 1
+SELECT lost_race(k.workspace_id)
 FROM json_to_recordset(%(keys)s::json) AS k (bucket smallint, workspace_id integer, id text)
 CROSS JOIN LATERAL (
     SELECT 1

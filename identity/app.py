@@ -28,7 +28,7 @@ from identity.admin.ledger import Ledger
 from identity.admin.pages import Inspector
 from identity.admin.routes import admin_handlers
 from identity.admin.visits import INSPECTOR_PATH
-from identity.bulk import BulkUndo
+from identity.bulk_undo import BulkUndo
 from identity.channels import Channels
 from identity.customer_writes import CustomerWrites
 from identity.demo import demo_handlers

@@ -22,7 +22,7 @@ from identity.admin.acts import (
     read_note,
 )
 from identity.admin.joining import JoinView, LockView, join_view
-from identity.bulk import Counts
+from identity.bulk_undo import Counts
 from identity.render import safe
 from identity.visitors import read_known_customer_id
 from profiles.access import Workspace

@@ -12,7 +12,8 @@ from litestar import Response as LitestarResponse
 from litestar import get
 from litestar.types import ControllerRouterHandler
 
-from identity.openapi import Json, document
+from identity.openapi import document
+from identity.openapi.spec import Json
 
 DOCS_PATH = "/docs"
 METHODS = ("get", "post", "put", "patch", "delete")

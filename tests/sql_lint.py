@@ -33,7 +33,7 @@ EXECUTES = {
     "identity/admin/changes.py": "changes of channels and keys in one transaction",
     "identity/admin/ledger.py": "questions about the past, under a limit of their own",
     "identity/administration.py": "channels and keys",
-    "identity/bulk.py": "what a bulk undo finds, under a limit of its own",
+    "identity/bulk_undo.py": "what a bulk undo finds, under a limit of its own",
     "identity/operation_log.py": "long works and how far they are",
     "identity/channels.py": "the snapshot of channels",
     "identity/feed.py": "the change feed, within one connection",

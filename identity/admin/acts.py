@@ -7,7 +7,7 @@ import msgspec
 from identity import administration
 from identity.acts import NOTE_CHARACTERS_MAX, Acts, By, Undone, Unlinked
 from identity.belonging import Stretch
-from identity.bulk import BulkUndo, Counts, Filter
+from identity.bulk_undo import BulkUndo, Counts, Filter
 from identity.operation_log import Operation, OperationLog
 from identity.visitors import is_storable_id, read_known_customer_id, read_visitor_id
 from profiles import store

@@ -38,7 +38,7 @@ from identity.admin.joining import DismissAsked, SuggestionPage, SuggestionRoute
 from identity.admin.ledger import MERGE_FILTERS, REFUSAL_FILTERS, Ledger, MergePage, RefusalPage
 from identity.admin.query import next_link, read_body, read_query
 from identity.administration import ChannelView, CreatedKeyView, KeyView, WorkspaceView
-from identity.bulk import BulkUndo
+from identity.bulk_undo import BulkUndo
 from identity.operation_log import OperationLog
 from identity.routes import now_milliseconds
 from identity.webhooks.endpoints import (

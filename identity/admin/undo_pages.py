@@ -32,7 +32,7 @@ from identity.admin.visits import (
     require_confirmation,
     status_of,
 )
-from identity.bulk import BulkUndo
+from identity.bulk_undo import BulkUndo
 from identity.imports.lane import Progress
 from identity.operation_log import OperationLog
 from identity.render import as_json

@@ -13,7 +13,7 @@ import msgspec
 from identity.admin.arrivals import CHECK_CODES
 from identity.events.behaviour import FAULT_HINTS
 from identity.explaining import STRETCH_REASONS
-from identity.openapi import VERDICTS
+from identity.openapi.spec import VERDICTS
 from identity.refusals import REFUSAL_HINTS
 from identity.webhooks.sending import FAULT_HINTS as WEBHOOK_FAULT_HINTS
 from profiles.explaining import OUTCOMES

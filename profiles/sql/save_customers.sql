@@ -7,18 +7,18 @@ INSERT INTO customer AS c (
     alternate_email_key, mobile_key, alternate_mobile_key, is_gone, locks, joined_into, absorbs
 )
 SELECT r.bucket, r.workspace_id, r.customer_id,
-       CASE WHEN EXISTS (
-           SELECT 1 FROM customer AS h
-           WHERE h.workspace_id = r.workspace_id AND h.customer_id = r.customer_id AND h.bucket = r.bucket
-             AND h.bucket = ANY (%(buckets)s::smallint[]) AND h.version = r.previous_version
-           OFFSET 0
-       ) OR (
+       CASE WHEN (
            r.customer_hash IS NOT NULL AND r.previous_version = coalesce((
                SELECT CASE WHEN e.lifted_at IS NULL THEN -1 ELSE e.version END
                FROM erasure AS e
                WHERE e.workspace_id = r.workspace_id AND e.customer_hash = r.customer_hash AND e.bucket = r.bucket
                  AND e.bucket = ANY (%(buckets)s::smallint[])
            ), 0)
+       ) OR EXISTS (
+           SELECT 1 FROM customer AS h
+           WHERE h.workspace_id = r.workspace_id AND h.customer_id = r.customer_id AND h.bucket = r.bucket
+             AND h.bucket = ANY (%(buckets)s::smallint[]) AND h.version = r.previous_version
+           OFFSET 0
        ) THEN r.version ELSE lost_race(r.version) END,
        r.created_at, r.updated_at, r.fields, r.digest, r.email_key, r.alternate_email_key, r.mobile_key,
        r.alternate_mobile_key, r.is_gone, r.locks, r.joined_into, r.absorbs

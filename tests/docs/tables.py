@@ -10,7 +10,7 @@ from pathlib import Path
 
 from identity.events.behaviour import FAULT_HINTS
 from identity.events.catalogue import CATALOGUE
-from identity.openapi import VERDICTS
+from identity.openapi.spec import VERDICTS
 from identity.refusals import REFUSAL_HINTS
 from identity.settings import NAMES, SECRETS
 from profiles.explaining import OUTCOMES

@@ -35,7 +35,7 @@ FIRST_COMMAND = blocks_of(README, "sh")[0].strip()
 INTERNAL = {
     "identity.corking.CORKED_BYTES_MAX": "how an answer is written, not what is in it",
     "identity.admin.acts.EVENT_CHARACTERS_MAX": "as FILTER_CHARACTERS_MAX",
-    "identity.bulk.STEP_ROWS_MAX": "of one step; the next takes more",
+    "identity.bulk_undo.STEP_ROWS_MAX": "of one step; the next takes more",
     "identity.cli_acts.SUGGESTIONS_MAX": "of one page",
     "profiles.undoing.ROWS_AT_ONCE_MAX": "of one page of a ledger; the next has more",
     "profiles.undoing.VERSION_MAX": "what a version can be in PostgreSQL",

@@ -399,10 +399,10 @@ PLANTS = (
     ),
     Plant(
         "bulk_undo_goes_on_after_its_time",
-        "identity/bulk.py",
+        "identity/bulk_undo.py",
         '"before": _id_at(wanted.until),',
         '"before": _id_at((1 << 48) - 1),',
-        "tests/store/test_bulk.py::test_what_came_before_or_after_the_time_is_left_alone",
+        "tests/store/test_bulk_undo.py::test_what_came_before_or_after_the_time_is_left_alone",
     ),
     Plant(
         "value_taken_back_alone_comes_back_with_its_identification",

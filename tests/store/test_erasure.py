@@ -15,7 +15,7 @@ from psycopg import sql
 
 from identity.acts import By
 from identity.app import Service
-from identity.bulk import Filter
+from identity.bulk_undo import Filter
 from identity.erasure import Erasure, Removed
 from identity.events.behaviour import EventFault, FaultCode, Order
 from identity.footprint import Page

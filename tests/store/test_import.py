@@ -17,7 +17,7 @@ import pytest
 
 from identity.acts import By
 from identity.app import Service
-from identity.bulk import Filter
+from identity.bulk_undo import Filter
 from identity.exports import export
 from identity.imports import lane, run
 from identity.imports.columns import ImportRefused

@@ -6,10 +6,10 @@ from typing import Any
 
 import psycopg
 
-from identity import bulk
+from identity import bulk_undo
 from identity.acts import By
 from identity.app import Service
-from identity.bulk import Filter
+from identity.bulk_undo import Filter
 from tests.harness import CHANNEL_ID, Urls, opened_service
 from tests.store.calls import KEEPING_KEY, add_keeping_channel, find_visitors, submit
 from tests.store.invariants import check_store, values_in
@@ -89,7 +89,7 @@ def test_a_bulk_undo_is_taken_back_as_a_whole(store_url: str, urls: Urls):
 
 
 def test_what_a_worker_left_half_done_another_one_finishes(store_url: str, urls: Urls, monkeypatch):
-    monkeypatch.setattr(bulk, "STEP_ROWS_MAX", 7)
+    monkeypatch.setattr(bulk_undo, "STEP_ROWS_MAX", 7)
     add_keeping_channel(store_url)
 
     async def story(service: Service):
@@ -99,7 +99,7 @@ def test_what_a_worker_left_half_done_another_one_finishes(store_url: str, urls:
         nobody = await service.operation_log.take("undo", NOW + 1000)
         steps = 0
 
-        def die(_: bulk.Counts) -> None:
+        def die(_: bulk_undo.Counts) -> None:
             nonlocal steps
             steps += 1
             if steps == 3:
@@ -131,7 +131,7 @@ def test_what_a_worker_left_half_done_another_one_finishes(store_url: str, urls:
 
 
 def test_traffic_meanwhile_is_neither_lost_nor_taken_back(store_url: str, urls: Urls, monkeypatch):
-    monkeypatch.setattr(bulk, "STEP_ROWS_MAX", 5)
+    monkeypatch.setattr(bulk_undo, "STEP_ROWS_MAX", 5)
     add_keeping_channel(store_url)
 
     async def story(service: Service):

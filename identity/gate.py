@@ -119,7 +119,12 @@ class Gate:
     def _cors(self, origin: bytes | None, *, credentials: bool) -> HeaderPairs:
         if origin is None or not self._channels.any_allows(origin.decode("latin-1")):
             return ()
-        headers: HeaderPairs = ((b"access-control-allow-origin", origin), (b"vary", b"Origin"))
+        headers: HeaderPairs = (
+            (b"access-control-allow-origin", origin),
+            # Else a page of another origin can't see how long it is asked to wait.
+            (b"access-control-expose-headers", b"retry-after"),
+            (b"vary", b"Origin"),
+        )
         return (*headers, (b"access-control-allow-credentials", b"true")) if credentials else headers
 
 

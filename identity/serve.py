@@ -142,7 +142,7 @@ def _bootstrap(connection: psycopg.Connection[tuple[object, ...]], settings: Set
 
 
 def announce(settings: Settings, bootstrap: Bootstrap | None, out: TextIO = sys.stdout) -> None:
-    """Print where the service listens and what is to be seen there, its keys if they are new, and a line to try it with."""
+    """Print where the service listens, its pages for people, its keys if they are new, and a line to try it with."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"http://{host}:{settings.port}"
     # The demo answers this machine alone, by a name of this machine.

@@ -1,7 +1,7 @@
 """The hot path's statements: sent together, answered together, in one round trip.
 
 psycopg's own pipeline waits on the socket around every statement, which for a batch costs more than the statements
-do. Here all of them are put into libpq's buffer first, and the socket is waited for once.
+do. Here nobody waits before all of them are on their way, and then once.
 """
 
 import asyncio
@@ -248,6 +248,8 @@ class _Exchange:
             while not self._pgconn.is_busy():
                 result = self._pgconn.get_result()
                 if result is None:
+                    if self._pgconn.status == pq.ConnStatus.BAD:
+                        raise psycopg.OperationalError("connection lost")
                     continue
                 if result.status == pq.ExecStatus.PIPELINE_SYNC:
                     self._done.set_result(self._results)

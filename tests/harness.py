@@ -172,6 +172,7 @@ class Server(contextlib.AbstractContextManager["Server"]):
             with contextlib.suppress(httpx.HTTPError):
                 if self.client.get("/readyz").status_code == 200:
                     return
+            assert self.process.poll() is None, f"it did not start: {self.logs()}"
             time.sleep(0.05)
         raise AssertionError(f"it was not ready in time: {self.logs()}")
 

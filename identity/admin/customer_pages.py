@@ -10,7 +10,6 @@ from identity.acts import Acts, By
 from identity.admin import history
 from identity.admin.acts import read_note
 from identity.admin.explain import CustomerExplanation, Explanations
-from identity.admin.joining import JoinView, join_view
 from identity.admin.ledger import Ledger
 from identity.admin.query import LIMIT_DEFAULT
 from identity.admin.visits import (
@@ -24,11 +23,12 @@ from identity.admin.visits import (
     status_of,
 )
 from identity.erasure import Eraser, Receipt
-from identity.joins import Joins
+from identity.joins import Joined, Joins
 from identity.visitors import is_storable_id, read_known_customer_id
 from profiles.clock import to_text
 from profiles.fields import EMAIL_CHARACTERS_MAX
 from profiles.http import Problem, Response
+from profiles.profile import Profile
 from profiles.remarks import JsonValue
 from profiles.routes import CustomerRoutes
 from profiles.suggestions import Shared, Suggestion, Suggestions
@@ -50,7 +50,7 @@ class Parts(Protocol):
 
 
 class Both(msgspec.Struct, frozen=True):
-    """A field of two customers, and what is held of the one that they become."""
+    """A field of two customers, and what is held of the one that they become, or were."""
 
     field: str
     customer: JsonValue
@@ -195,8 +195,12 @@ class CustomerPages:
             problem = wrong
         if done is not None and not dry_run:
             return redirect(address("/customer", customer_id=one))
-        view = await self._service.customers.view(visit.workspace_id, one)
-        into = view if is_apart else await self._service.customers.view(visit.workspace_id, str(other))
+        if done is None:
+            rows = []
+        elif is_apart:
+            rows = both_of(done.customer_after, done.into_after, done.into_before)
+        else:
+            rows = both_of(done.customer_before, done.into_before, done.into_after)
         return self._show(
             visit,
             "join.html",
@@ -205,18 +209,16 @@ class CustomerPages:
             done=done,
             is_apart=is_apart,
             customer_id=one,
-            into=done.into if done is not None else other,
-            rows=both_of(view, into, done),
+            into=done.into_after.customer_id if done is not None else other,
+            rows=rows,
             reason=form.get("reason", ""),
         )
 
-    async def _done(self, visit: Visit, one: str, into: str | None, by: By, *, dry_run: bool) -> JoinView:
+    async def _done(self, visit: Visit, one: str, into: str | None, by: By, *, dry_run: bool) -> Joined:
         joins = self._service.joins
         if into is None:
-            done = await joins.take_apart(visit.workspace_id, one, by, dry_run=dry_run)
-        else:
-            done = await joins.join(visit.workspace_id, one, into, by, dry_run=dry_run)
-        return join_view(done, dry_run=dry_run)
+            return await joins.take_apart(visit.workspace_id, one, by, dry_run=dry_run)
+        return await joins.join(visit.workspace_id, one, into, by, dry_run=dry_run)
 
     # Nobody any more.
 
@@ -291,10 +293,9 @@ class CustomerPages:
         )
 
 
-def both_of(customer: CustomerView | None, into: CustomerView | None, done: JoinView | None) -> list[Both]:
+def both_of(customer: Profile, into: Profile, joined: Profile) -> list[Both]:
     """Return the fields of two customers side by side, beside what they hold together."""
-    one, other = ({} if view is None else view.fields for view in (customer, into))
-    together = {} if done is None else done.fields
+    one, other, together = customer.values(), into.values(), joined.values()
     names = sorted(one.keys() | other.keys() | together.keys())
     return [Both(name, one.get(name), other.get(name), together.get(name)) for name in names]
 

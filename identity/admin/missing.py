@@ -86,7 +86,7 @@ async def find_out(parts: Parts, ledger: Ledger, changes: Changes, workspace_id:
     last_seen = await _last_seen(parts, workspace_id, customer_id, visitor_id, merges)
     is_known = customer is not None or visitor_id is not None
     checks = [
-        *_of_channels(channels),
+        *_of_channels(channels, has_arrived=last_seen is not None),
         *_of_id(text, blocked_ids(parts.access.workspaces[workspace_id]), customer, visitor_id),
         _arrived(refusals, last_seen, is_known=is_known),
         await _nameless(ledger, workspace_id, is_known=is_known),
@@ -96,7 +96,7 @@ async def find_out(parts: Parts, ledger: Ledger, changes: Changes, workspace_id:
     return Findings(customer, visitor_id, checks, skipped, refusals)
 
 
-def _of_channels(channels: list[ChannelView]) -> list[Check]:
+def _of_channels(channels: list[ChannelView], *, has_arrived: bool) -> list[Check]:
     in_force = [channel for channel in channels if channel.revoked_at is None]
     if not in_force:
         return [Check("no_channel", "bad")]
@@ -104,7 +104,11 @@ def _of_channels(channels: list[ChannelView]) -> list[Check]:
     closed = [channel.name for channel in in_force if not channel.origins]
     signed = [channel.name for channel in in_force if channel.signed_identity == "required"]
     checks = [Check("keys", "good", {"count": len(in_force)})]
-    checks.append(Check("tracking_off", "bad", {"names": ", ".join(off)}) if off else Check("tracking_on", "good"))
+    names: dict[str, object] = {"names": ", ".join(off)}
+    if has_arrived and 0 < len(off) < len(in_force):  # it came by another one, so this explains little of it
+        checks.append(Check("tracking_off_elsewhere", "unsure", names))
+    else:
+        checks.append(Check("tracking_off", "bad", names) if off else Check("tracking_on", "good"))
     checks.append(Check("no_origins", "unsure", {"names": ", ".join(closed)}) if closed else Check("origins", "good"))
     if signed:
         checks.append(Check("signed_only", "unsure", {"names": ", ".join(signed)}))

@@ -7,16 +7,16 @@ is taken from our own pages only. What a page asks for by e-mail or phone comes 
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from importlib.resources import files
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from litestar.types import ASGIApp, Receive, Scope, Send
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from msgspec import UNSET
 
 from identity.admin import customer_pages, health, history, missing, pictures, search, undo_pages, webhook_pages
@@ -59,7 +59,7 @@ from identity.refusals import Refusal
 from identity.render import safe
 from identity.routes import now_milliseconds
 from identity.visitor_past import VisitorPast
-from identity.visitor_routes import VisitorPage, VisitorRoutes
+from identity.visitor_routes import IdentificationView, VisitorPage, VisitorRoutes
 from identity.visitors import read_visitor_id
 from profiles.access import Access
 from profiles.access import Scope as KeyScope
@@ -94,6 +94,7 @@ STREAM_SECONDS_MAX = 900
 PING_SECONDS = 10.0
 
 _STATIC_TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
+_Named = TypeVar("_Named", Stretch, IdentificationView)
 
 SECTIONS = (
     ("", "search"),
@@ -271,7 +272,7 @@ class Inspector:
         query, page = _timeline_page(visit.request, "customer_id")
         footprint = await self._service.footprints.of_customer(visit.workspace_id, view.customer_id, page)
         visitor_ids = [visitor.visitor_id for visitor in view.visitors[:LANES_MAX]]
-        values = await self._lanes(visit, visitor_ids, view.customer_id, footprint, query)
+        values = await self._lanes(visit, visitor_ids, (view.customer_id, *view.joined_ids), footprint, query)
         shown = len(view.visitors) - len(visitor_ids)
         return self._show(visit, "timeline.html", customer=view, visitors_left_out=shown, **values)
 
@@ -282,8 +283,8 @@ class Inspector:
         query, page = _timeline_page(visit.request, "visitor_id")
         footprint = await self._service.footprints.of_visitor(visit.workspace_id, visitor_id, page)
         told = await self._service.visitors.find(visit.workspace_id, visitor_id)
-        customer_id = told.customer_id if told is not None else None
-        values = await self._lanes(visit, [visitor_id], customer_id, footprint, query)
+        own = () if told is None or told.customer_id is None else (told.customer_id,)
+        values = await self._lanes(visit, [visitor_id], own, footprint, query)
         try:
             explained = await self._service.explanations.visitor(visit.workspace_id, visitor_id)
         except Problem:  # nothing was ever said of it, or too much to tell why
@@ -294,7 +295,7 @@ class Inspector:
         self,
         visit: Visit,
         visitor_ids: Sequence[str],
-        own: str | None,
+        own: Collection[str],
         footprint: FootprintPage,
         query: Mapping[str, str],
     ) -> dict[str, Any]:
@@ -353,9 +354,12 @@ class Inspector:
             await self._service.footprints.stretches_of(visit.workspace_id, visitor_ids) if visitor_ids else {}
         )
         undone = await self._taken_back(visit, visitor_ids)
+        # Whom an admin declared to be this customer is this customer here.
+        joined = dict.fromkeys(view.joined_ids, view.customer_id)
         links = {}
         for visitor_id in visitor_ids:
-            said = told[visitor_id].identifications if visitor_id in told else []
+            said = [_as_joined(each, joined) for each in told[visitor_id].identifications] if visitor_id in told else []
+            found = [_as_joined(stretch, joined) for stretch in stretches.get(visitor_id, ())]
             named_in_vain = {
                 each.customer_id: "undone" if each.identification_id in undone else "unapplied"
                 for each in said
@@ -365,7 +369,7 @@ class Inspector:
             for each in sorted(said, key=lambda held: held.occurred_at):
                 if each.applied and each.customer_id is not None and each.identification_id not in undone:
                     named.setdefault(each.customer_id, each.occurred_at)
-            links[visitor_id] = pictures.links_of(visitor_id, stretches.get(visitor_id, ()), named_in_vain, named)
+            links[visitor_id] = pictures.links_of(visitor_id, found, named_in_vain, named)
         # Those that others have used too come last, whoever shares another customer side by side.
         links = dict(sorted(links.items(), key=lambda held: sorted(str(link.customer_id) for link in held[1][1:])))
         say = speaker(visit.language)
@@ -639,6 +643,7 @@ class Inspector:
         environment.globals["outcome"] = outcome_of
         environment.filters["when"] = when
         environment.filters["value"] = shown
+        environment.filters["breakable"] = breakable
         environment.filters["safe_text"] = safe
         environment.filters["cut"] = lambda text, columns: pictures.cut(safe(text), columns)
         return environment
@@ -661,6 +666,11 @@ def shown(value: JsonValue) -> str:
     """Return a value for people: texts as they are, the rest as JSON, nothing in it that turns or hides the text."""
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     return safe(text if len(text) <= VALUE_CHARACTERS_MAX else f"{text[:VALUE_CHARACTERS_MAX]}…")
+
+
+def breakable(text: str) -> Markup:
+    """Return a text that goes on in the next line, where it must, behind an @ rather than within a word."""
+    return escape(text).replace("@", Markup("@<wbr>"))
 
 
 def outcome_of(merge: MergeView) -> list[tuple[str, int]]:
@@ -732,6 +742,11 @@ def _address_of(request: Request, query: Mapping[str, str]) -> str:
 
 def _following(request: Request, query: Mapping[str, str], cursor: str | None) -> str | None:
     return None if cursor is None else _address_of(request, {**query, "cursor": cursor})
+
+
+def _as_joined(row: _Named, joined: Mapping[str, str]) -> _Named:
+    """Return a row with the customer whom the one that it names was joined into."""
+    return msgspec.structs.replace(row, customer_id=joined.get(str(row.customer_id), row.customer_id))
 
 
 def _timeline_page(request: Request, named: str) -> tuple[dict[str, str], Any]:

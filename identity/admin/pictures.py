@@ -4,7 +4,7 @@ Templates draw what is given here with attributes and classes alone: the pages a
 """
 
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -14,7 +14,7 @@ from profiles.clock import to_text
 LANE_LEFT, LANE_RIGHT = 150, 990
 LANE_TOP, LANE_HEIGHT = 34, 46
 AXIS_TICKS = 5
-LABEL_COLUMNS_MAX = 18
+LABEL_COLUMNS_MAX = 16
 BAR_LABEL_WIDTH_MIN = 70
 _DAY_MILLISECONDS = 86_400_000
 
@@ -71,12 +71,12 @@ def draw_lanes(
     stretches: Mapping[str, Sequence[Stretch]],
     happenings: Iterable[Happening],
     *,
-    own: str | None,
+    own: Collection[str],
     begin: int,
     end: int,
     window: tuple[int, int] | None = None,
 ) -> Lanes:
-    """Return the lanes of visitors between two moments; ``own`` is the customer whose page it is."""
+    """Return the lanes of visitors between two moments; ``own`` are the ids of the customer whose page it is."""
     span = max(1, end - begin)
 
     def place(moment: int) -> float:
@@ -109,13 +109,13 @@ def draw_lanes(
     return Lanes(LANE_TOP + len(lanes) * LANE_HEIGHT + 8, axis, lanes, shaded)
 
 
-def _bar(stretch: Stretch, left: float, width: float, own: str | None) -> Bar:
+def _bar(stretch: Stretch, left: float, width: float, own: Collection[str]) -> Bar:
     if stretch.contested:
         kind = "contested"
     elif stretch.customer_id is None:
         kind = "nobody"
     else:
-        kind = "own" if stretch.customer_id == own else "other"
+        kind = "own" if stretch.customer_id in own else "other"
     has_room = stretch.customer_id is not None and width >= BAR_LABEL_WIDTH_MIN
     label = cut(str(stretch.customer_id), int(width // 9)) if has_room else ""
     return Bar(
@@ -154,7 +154,7 @@ LEFT_X, LEFT_WIDTH = 8, 170
 VISITOR_X, VISITOR_WIDTH = 515, 210
 RIGHT_X, RIGHT_WIDTH = 1060, 170
 GRAPH_WIDTH = 1240
-BOX_COLUMNS_MAX = 19
+BOX_COLUMNS_MAX = 18
 BEND = 50
 """Between a box and the label of its line, which has room for two times."""
 
@@ -273,7 +273,7 @@ def draw_graph(customer_id: str, links: Mapping[str, Sequence[Link]], nobody: st
 
 
 def _box(name: str | None, x: int, middle: int, width: int, nobody: str = "") -> Box:
-    columns = BOX_COLUMNS_MAX if width == LEFT_WIDTH else BOX_COLUMNS_MAX + 4
+    columns = BOX_COLUMNS_MAX if width == LEFT_WIDTH else BOX_COLUMNS_MAX + 3
     return Box(name, cut(nobody if name is None else name, columns), x, middle - BOX_HEIGHT // 2, width)
 
 

@@ -62,14 +62,20 @@ interface ClPurchase extends ClCart {
   coupon?: string;
 }
 
+/** Events whose properties are checked here. */
+interface ClEvents {
+  page_view: { props: { page_path: string; page_title: string } };
+  add_to_cart: { props: ClCart };
+  remove_from_cart: { props: ClCart };
+  purchase: { props: ClPurchase };
+}
+
 interface ClRecorder {
-  record(name: "page_view", values: { props: { page_path: string; page_title: string } }): void;
-  record(name: "add_to_cart" | "remove_from_cart", values: { props: ClCart }): void;
-  record(name: "purchase", values: { props: ClPurchase }): void;
+  record<Name extends keyof ClEvents>(name: Name, values: ClEvents[Name]): void;
   /** The visitor is nobody any more. Not needed when another member signs in. */
   record(name: "userSignedOut"): void;
   /** Every other event that the service takes; its properties stand beside each other. */
-  record(name: string, values?: Record<string, unknown>): void;
+  record<Name extends string>(name: Name extends keyof ClEvents ? never : Name, values?: Record<string, unknown>): void;
 }
 
 interface ClSdk {
@@ -81,6 +87,8 @@ interface ClSdk {
   consent(given: boolean): void;
 }
 
+// window.dataLayer is not declared here: a page with Google's tag has its own declaration of it, and two may not differ.
+// Where there is none: interface Window { dataLayer?: object[] }
 interface Window {
   /** There once the script has run. */
   clWidget?: { clSdk: ClSdk };

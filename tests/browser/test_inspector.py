@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlencode
+from uuid import uuid4
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
@@ -61,6 +62,20 @@ EXECUTIONS = (
     "data: x\n\nevent: rows\ndata: <script>alert(1)</script>",
     "<template><script>alert(1)</script></template>",
 )
+WAYS_OUT = ('"', "'", "`", ">", '">', "-->", "]]>", "</td></tr></table>", "</textarea>", "</title>", "</svg>", "\\")
+PAYLOADS = (
+    "<script>alert(1)</script>",
+    "<ScRiPt src=data:,alert(1)></sCrIpT>",
+    "<img/src/onerror=alert(1)>",
+    "<svg/onload=alert(1)>",
+    "<svg><animate onbegin=alert(1) attributeName=x dur=1s>",
+    "<details open ontoggle=alert(1)>",
+    "<input autofocus onfocus=alert(1)>",
+    " onmouseover=alert(1) style=position:fixed;inset:0 x=",
+    "<a href=javascript:alert(1) hx-boost=true>x</a>",
+    "<div hx-get=/admin hx-trigger=load hx-on::load=alert(1)>",
+)
+HOSTILE = (*EXECUTIONS, *TEXTS.values(), *(way + payload for way in WAYS_OUT for payload in PAYLOADS))
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +124,13 @@ def filled(server: Server) -> Server:
     for number in (1, 2):
         identify(10, customer_id=f"power-{number}", visitor_id="kiosk", email="power@shop.example", name=f"P{number}")
     identify(11, customer_id="power-1", visitor_id="kiosk", email="power@new.example")
+    for name in ("Right", "Wrong"):
+        identify(12, customer_id="back-1", visitor_id="back", name=name)
+    wrong = server.get("/api/v1/admin/merges?customer_id=back-1").json()["items"][0]["merge_id"]
+    assert server.post(f"/api/v1/admin/merges/{wrong}/undo", {"reason": "the neighbour's"}).status_code == 200
+    for number in (1, 2):
+        identify(12, customer_id=f"part-{number}", visitor_id=f"part-{number}", name=f"Part {number}")
+    assert server.post("/api/v1/admin/customers/part-1/join", {"into": "part-2"}).status_code == 200
     return server
 
 
@@ -358,6 +380,7 @@ def test_every_page_is_clean_by_axe_fits_its_width_and_says_nothing_in_the_conso
             page.locator(button).first.click()
         expect(page.locator("main h1")).to_be_visible()
         faults[name] = look(page, output / f"{name}-{language}-{width}-{scheme}.png")
+    faults["receipt"] = look(erased(page, filled), output / f"receipt-{language}-{width}-{scheme}.png")
     page.goto(f"{filled.url}/admin/missing")
     page.locator("summary").first.click()
     page.fill("#write_key", WRITE_KEY)
@@ -382,13 +405,29 @@ def powers(server: Server) -> list[tuple[str, str, str]]:
     merges = server.get("/api/v1/admin/merges?customer_id=power-1").json()["items"]
     merge_id = next(merge["merge_id"] for merge in merges if not merge.get("act") and not merge["created_customer"])
     customer = "/customer?customer_id=power-1"
+    undo_id = server.get("/api/v1/admin/merges?customer_id=back-1").json()["items"][0]["merge_id"]
     return [
         ("undo", f"/merge?merge_id={merge_id}", "form[action='/admin/merge#preview'] button"),
+        ("restore", f"/merge?merge_id={undo_id}", "form[action='/admin/merge#preview'] button"),
+        ("apart", "/customer?customer_id=part-2", "#joins form button"),
         ("unlink", "/visitor?visitor_id=kiosk", "form[action='/admin/visitor/undo'] button"),
         ("join", "/suggestions", "form[action='/admin/customer/join'] button"),
         ("erase", customer, "form[action='/admin/customer/erase'] button"),
         ("webhook", "/webhooks", "main ul a"),
     ]
+
+
+def erased(page: Page, server: Server) -> Page:
+    """Erase a customer as a person does; return the page with the receipt."""
+    customer_id = f"gone-{uuid4()}"
+    server.authenticate({"customer_id": customer_id, "visitor_id": customer_id, "name": "Eve"})
+    page.goto(f"{server.url}/admin/customer?customer_id={customer_id}")
+    page.get_by_role("main").locator("button.danger").click()
+    page.fill("#typed", customer_id)
+    page.keyboard.press("Enter")
+    expect(page.locator(".receipt")).to_be_visible()
+    expect(page.locator("#typed")).to_have_count(0)
+    return page
 
 
 def look(page: Page, picture: Path) -> list[str]:
@@ -465,9 +504,9 @@ def test_no_hostile_value_in_any_public_field_is_executed_on_any_page(
     watched: tuple[BrowserContext, list[str]], filled: Server
 ):
     context, executed = watched
-    values = [*EXECUTIONS, *TEXTS.values()]
+    assert len(set(HOSTILE)) >= 200
     fields = ("display_name", "address", "email", "phone", "gender", "birthday", "unknown")
-    for number, value in enumerate(values):
+    for number, value in enumerate(HOSTILE):
         subject = {"customer_id": f"target-{number % 3}", "visitor_id": f"target-{number % 4}"}
         filled.authenticate({**subject, **dict.fromkeys(fields, value)})
         filled.authenticate({"customer_id": value, "visitor_id": value, "display_name": value})

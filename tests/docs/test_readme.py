@@ -234,6 +234,15 @@ def test_every_file_that_is_linked_to_exists():
     assert [link for link in links_of(RUNBOOK) if not (PROJECT / "deploy" / link).exists()] == []
 
 
+def test_the_picture_is_as_the_browser_tests_take_it_and_loads_fast():
+    (name,) = re.findall(r"^!\[[^\]]+\]\(([^)]+)\)$", README, re.MULTILINE)
+    picture = (PROJECT / name).read_bytes()
+
+    assert picture.startswith(b"\x89PNG\r\n\x1a\n")
+    assert int.from_bytes(picture[16:20]) == 1280
+    assert len(picture) < 300_000
+
+
 def test_the_modules_are_listed_where_to_look():
     section = README.partition("## Where to look")[2]
 

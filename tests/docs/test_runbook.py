@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from prometheus_client import REGISTRY
 
+from identity.cli import main
 from identity.serve import DRAIN_SECONDS_MAX
 from profiles import embedded, metrics
 from profiles.migrate import migrations
@@ -101,23 +102,23 @@ def test_every_command_is_well_formed():
         assert (done.returncode, done.stderr) == (0, ""), block
 
 
-def test_every_identity_command_that_is_named_exists(operator: dict[str, str], tmp_path: Path):
+def test_every_identity_command_that_is_named_exists(capsys: pytest.CaptureFixture[str]):
     texts = RUNBOOK + (PROJECT / "README.md").read_text("utf-8")
-    help_text = _help(operator, tmp_path)
+    help_text = _help(capsys)
     names = sorted(set(re.findall(r"`identity ([a-z]+)(?: [a-z]+)?", texts)))
 
     assert [name for name in names if not re.search(rf"^  {name}\b", help_text, re.MULTILINE)] == []
     for command, action in sorted(set(re.findall(r"\bidentity (workspace|channel|key) ([a-z]+)", texts))):
-        assert action in _help(operator, tmp_path, command), f"identity {command} {action}"
+        assert action in _help(capsys, command), f"identity {command} {action}"
     for options in re.findall(r"identity ((?:[a-z]+ )+)[^`\n]*?(--[a-z-]+)", texts):
-        assert options[1] in _help(operator, tmp_path, *options[0].split()), options
+        assert options[1] in _help(capsys, *options[0].split()), options
 
 
-def _help(environ: dict[str, str], folder: Path, *command: str) -> str:
-    words = ["identity", *command, "--help"]
-    done = call(words, folder, environ)
-    assert done.returncode == 0, f"{words}: {done.stderr}"
-    return done.stdout
+def _help(capsys: pytest.CaptureFixture[str], *command: str) -> str:
+    with pytest.raises(SystemExit) as left:
+        main([*command, "--help"])
+    assert left.value.code == 0, command
+    return capsys.readouterr().out
 
 
 def test_every_metric_is_explained():

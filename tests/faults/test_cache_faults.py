@@ -94,9 +94,11 @@ def test_the_breaker_tries_ever_more_rarely_and_then_comes_back(server: RedisSer
         cache.ping = counted  # type: ignore[method-assign]
         server.stop()
         await cache.read([cache.visitor_key(1, "V")])
-        await asyncio.sleep(2.2)
+        while len(tried) < 4:  # noqa: ASYNC110 - the breaker tells nobody
+            await asyncio.sleep(0.05)
 
-        assert 2 <= len(tried) <= 3  # after 0.25, 0.75 and 1.75 s
+        pauses = [then - before for before, then in itertools.pairwise(tried[:4])]
+        assert [pause >= least for pause, least in zip(pauses, (0.5, 1.0, 2.0), strict=True)] == [True] * 3
         server.start()
         await back(cache)
         await works(cache)
@@ -172,7 +174,7 @@ def test_a_fill_that_fails_leaves_no_suspicion(server: RedisServer) -> None:
         server.hide()
 
         cache.fill([(key, 1, b"x")], time.monotonic())
-        await asyncio.sleep(0.1)
+        await cache._writes.drain()
 
         assert (cache.available, cache.suspect) == (False, False)
         server.show()
@@ -222,17 +224,17 @@ def test_after_more_lost_keys_than_are_remembered_everything_must_expire_first(
 
         server.hide()
         await cache.write([(key, 2, b"new") for key in keys], time.monotonic())
+        since = time.monotonic()
         server.show()
         other = Cache(server.url, "s1")
         await other.write([(key, 1, b"old") for key in keys], time.monotonic())
         await back(cache)
-        since = time.monotonic()
         while cache.suspect:
             assert (await cache.read(keys)).entries == [None] * 20
             await cache.write([(cache.generation_key(), 1, b"")], time.monotonic())
             await asyncio.sleep(0.02)
 
-        assert time.monotonic() - since > 1.3
+        assert time.monotonic() - since > 1.5
         assert (await cache.read(keys)).entries == [None] * 20
         await works(cache)
         for one in (cache, other):
@@ -267,13 +269,18 @@ def test_connections_killed_under_load_never_mix_answers_up(server: RedisServer)
         cache = Cache(server.url, "s1")
         keys = {cache.visitor_key(1, str(i)): b"%d" % i for i in range(200)}
         await cache.write([(key, 1, payload) for key, payload in keys.items()], time.monotonic())
-        ends = time.monotonic() + 3
         pauses = itertools.cycle((0.09, 0.1, 0.2))  # about the time-out, so that answers arrive as callers give up
+        begin = time.monotonic()
         hits = 0
+
+        def goes_on() -> bool:
+            """For three seconds, and on a loaded machine until enough was read and has failed."""
+            seconds = time.monotonic() - begin
+            return seconds < 3 or (seconds < 60 and not (hits > 1_000 and cache.failures > 0))
 
         async def reader() -> None:
             nonlocal hits
-            while time.monotonic() < ends:
+            while goes_on():
                 for key, payload in keys.items():
                     entry = (await cache.read([key])).entries[0]
                     assert entry in (None, Entry(1, payload))
@@ -281,7 +288,7 @@ def test_connections_killed_under_load_never_mix_answers_up(server: RedisServer)
                 await asyncio.sleep(0.001)
 
         async def killer() -> None:
-            while time.monotonic() < ends:
+            while goes_on():
                 await asyncio.sleep(0.3)
                 if cache.available:
                     server.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")

@@ -17,6 +17,7 @@ import pytest
 
 from tests.faults.load import Load, children_of, healthy, workers_of
 from tests.harness import ADMIN_KEY, PROJECT, Server, Urls, fresh_store
+from tests.http.receiver import wait_until
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
 pytestmark = needs_proc
@@ -129,9 +130,10 @@ def test_a_request_under_way_when_it_is_told_to_stop_is_answered(database: str, 
         with socket.create_connection(("127.0.0.1", server.port)) as slow:
             slow.sendall(
                 b"POST /api/v1/authenticate HTTP/1.1\r\nHost: x\r\nX-Write-Key: wk_test_write_key_0001\r\n"
-                b"Content-Length: %d\r\n\r\n%b" % (len(body), body[:10])
+                b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body)
             )
-            time.sleep(0.3)
+            assert slow.recv(4096).startswith(b"HTTP/1.1 100")  # from here on it is under way
+            slow.sendall(body[:10])
             server.process.send_signal(signal.SIGTERM)
             time.sleep(1)
             slow.sendall(body[10:])
@@ -276,11 +278,14 @@ def test_metrics_of_any_worker_count_the_requests_of_all(database: str, urls: Ur
             push = {"visitor_id": f"v{number}", "customer_id": f"c{number}", "display_name": "Ana"}
             server.authenticate(push, Connection="close")
         server.authenticate(b"[]", Connection="close")
-        time.sleep(1.5)  # each worker tells its numbers once a second
+        everything = ((("/api/v1/authenticate", "200"), 40.0), (("/api/v1/authenticate", "400"), 1.0))
 
-        told = {counted(server.client.get("/metrics", headers={"Connection": "close"}).text) for _ in range(10)}
+        def told() -> set[object]:
+            return {counted(server.client.get("/metrics", headers={"Connection": "close"}).text) for _ in range(10)}
 
-        assert told == {((("/api/v1/authenticate", "200"), 40.0), (("/api/v1/authenticate", "400"), 1.0))}
+        wait_until(told, lambda seen: seen == {everything})  # each worker tells its numbers once a second
+
+        assert told() == {everything}
 
 
 def counted(text: str) -> tuple[tuple[tuple[str, str], float], ...]:

@@ -114,7 +114,9 @@ def test_a_new_client_gets_an_id_as_bare_text(server: Server):
 
 
 @pytest.mark.parametrize(
-    "held", [new_client(), new_client().upper(), str(uuid4()), str(uuid4()).upper(), f'"{uuid4()}"', "shop-1"]
+    "held",
+    [new_client(), new_client().upper(), str(uuid4()), str(uuid4()).upper(), f'"{uuid4()}"', "shop-1"],
+    ids=["hex", "HEX", "dashed", "DASHED", "quoted", "own"],
 )
 def test_a_client_id_that_is_mirrored_comes_back_as_it_was(server: Server, held: str):
     assert server.client.get("/client/web/cid", params={"cid": held}).text == held

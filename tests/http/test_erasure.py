@@ -11,7 +11,8 @@ import psycopg
 import pytest
 
 from identity.render import as_json
-from tests.harness import ADMIN_KEY, Server, Urls, fresh_store
+from tests.harness import ADMIN_KEY, WRITE_KEY, Server, Urls, fresh_store
+from tests.http.receiver import wait_until
 from tests.http.test_cli import beside
 from tests.store.invariants import check_store
 from tests.store.test_erasure import tables_with
@@ -155,7 +156,7 @@ def test_nobody_comes_back_who_is_erased_while_events_pour_in_on_all_workers(wor
     failed: list[int] = []
 
     def pour(number: int) -> None:
-        with httpx.Client(base_url=workers.url, headers={"X-Write-Key": "wk_test_write_key_0001"}) as client:
+        with httpx.Client(base_url=workers.url, headers={"X-Write-Key": WRITE_KEY}, timeout=60.0) as client:
             n = 0
             while not stop.is_set():
                 n += 1
@@ -174,12 +175,14 @@ def test_nobody_comes_back_who_is_erased_while_events_pour_in_on_all_workers(wor
                 if answer.status_code != 200:
                     failed.append(answer.status_code)
 
+    def statuses() -> list[int]:
+        return [workers.get(f"/api/v1/customers/p{n}-").status_code for n in range(5)]
+
     threads = [threading.Thread(target=pour, args=(number,)) for number in range(3)]
     for thread in threads:
         thread.start()
     try:
-        while any(workers.get(f"/api/v1/customers/p{n}-").status_code != 200 for n in range(5)):
-            pass
+        wait_until(statuses, lambda found: found == [200] * 5)
         receipts = [erase(workers, f"/p{n}-") for n in range(4)]
     finally:
         stop.set()
@@ -188,7 +191,7 @@ def test_nobody_comes_back_who_is_erased_while_events_pour_in_on_all_workers(wor
 
     assert [receipt.status_code for receipt in receipts] == [200] * 4
     assert failed == []
-    assert [workers.get(f"/api/v1/customers/p{n}-").status_code for n in range(5)] == [404] * 4 + [200]
+    assert statuses() == [404] * 4 + [200]
     assert tables_with(workers.database, *(text for n in range(4) for text in (f",p{n}-,", f'"p{n}-"'))) == []
     assert "p0-" not in workers.logs()
     check_store(workers.database)

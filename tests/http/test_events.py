@@ -116,6 +116,18 @@ def test_the_key_may_come_in_the_body_as_plain_text_from_a_page(server: Server):
     assert server.get("/api/v1/customers/plain-1").status_code == 200
 
 
+def test_a_page_may_read_how_long_it_is_asked_to_wait(server: Server):
+    page, path = {"Origin": "http://localhost:3000"}, "/api/v1/events"
+
+    taken = server.authenticate({"customer_id": "wait-1"}, **page)
+    refused = server.client.post(path, content=b"[", headers=page)
+    elsewhere = server.authenticate({"customer_id": "wait-1"}, Origin="https://evil.example")
+    no_page = server.authenticate({"customer_id": "wait-1"})
+
+    exposed = [a.headers.get("access-control-expose-headers") for a in (taken, refused, elsewhere, no_page)]
+    assert exposed == ["retry-after", "retry-after", None, None]
+
+
 def test_a_page_from_elsewhere_is_refused(server: Server):
     sent = server.authenticate({"customer_id": "elsewhere"}, Origin="https://evil.example")
 

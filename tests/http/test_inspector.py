@@ -29,8 +29,9 @@ from profiles.explaining import OUTCOMES
 from profiles.http import Problem, Request
 from profiles.profile import Act
 from profiles.remarks import Reason, Verdict
-from tests.harness import ADMIN_KEY, WRITE_KEY, Server, Urls, opened_service
+from tests.harness import ADMIN_KEY, WRITE_KEY, Server, Urls, fresh_store, opened_service
 from tests.http.corpus import TEXTS
+from tests.http.test_admin import worker
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
 SUBJECT = {"customer_id": "ana-42"}
@@ -77,7 +78,7 @@ class Inspector:
 def said(page: httpx.Response) -> str:
     """Return the text of a page."""
     body = page.text.partition("<main")[2].partition("</main>")[0]
-    return " ".join(unescape(re.sub(r"<[^>]*>", " ", body)).split())
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", body.replace("<wbr>", ""))).split())
 
 
 @pytest.fixture(scope="module")
@@ -220,10 +221,23 @@ def test_a_session_ends_after_its_longest_time_and_when_nobody_uses_it(urls: Url
     assert ended == SESSION_SECONDS_MAX
 
 
-def test_too_many_failed_sign_ins_make_one_wait_in_every_worker(urls: Urls, store_url: str):
-    with Server(store_url, urls.redis, workers=2) as server:
-        failed = [Inspector(server, f"sk_guess_{n}_of_someone").answer.status_code for n in range(FAILURES_MAX + 4)]
-        right = [Inspector(server).answer.status_code for _ in range(4)]
+def test_too_many_failed_sign_ins_make_one_wait_in_every_worker(
+    urls: Urls, store_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    # Of a Redis that a loaded machine keeps waiting nothing is known, and then each worker counts by itself.
+    monkeypatch.setattr("profiles.cache.CONNECT_SECONDS_MAX", 5.0)
+    monkeypatch.setattr("profiles.cache.CALL_SECONDS_MAX", 5.0)
+
+    async def sign_in(client: httpx.AsyncClient, key: str) -> int:
+        return (await client.post("/admin/sign-in", data={"key": key}, headers=OWN)).status_code
+
+    async def main() -> tuple[list[int], list[int]]:
+        async with worker(store_url, urls.redis) as (_, here), worker(store_url, urls.redis) as (_, there):
+            both = (here, there)
+            failed = [await sign_in(both[n % 2], f"sk_guess_{n}_of_someone") for n in range(FAILURES_MAX + 4)]
+            return failed, [await sign_in(client, ADMIN_KEY) for client in both * 2]
+
+    failed, right = asyncio.run(main())
 
     assert failed == [401] * FAILURES_MAX + [429] * 4
     assert right == [429] * 4
@@ -588,6 +602,21 @@ def test_the_checklist_names_the_cause(inspector: Inspector, text: str, tells: s
     assert tells in said(answer).partition("The answer for")[2][:400]
 
 
+def test_a_channel_whose_tracking_is_off_is_not_the_cause_where_another_one_delivered(urls: Urls, store_url: str):
+    with Server(store_url, urls.redis) as server:
+        person = Inspector(server)
+        server.authenticate({"customer_id": "came-1", "visitor_id": "v", "phone": "0912345678"})
+        old = {"name": "Old shop", "website_tracking": False, "origins": []}
+        assert server.post("/api/v1/admin/channels", old).status_code == 200
+
+        answer = said(person.post("/missing", id="came-1"))
+        unknown = said(person.post("/missing", id="came-2"))
+
+    assert "The answer for came-1 Some values could not be held and were skipped: display_mobile." in answer
+    assert "look Website tracking is off for: Old shop." in answer
+    assert "The answer for came-2 Website tracking is off for: Old shop." in unknown
+
+
 def test_the_checklist_sees_a_channel_whose_tracking_is_off(urls: Urls, store_url: str):
     with Server(store_url, urls.redis) as server:
         someone = Inspector(server)
@@ -648,10 +677,11 @@ def test_nothing_of_another_workspace_is_shown(filled: Server, urls: Urls):
 # What the pages do.
 
 
-@pytest.fixture
-def someone(urls: Urls, store_url: str) -> Iterator[tuple[Server, Inspector]]:
-    """Someone who is signed in to a service of its own, whose webhooks may go to this machine."""
-    with Server(store_url, urls.redis, environ={"IDENTITY_WEBHOOK_ALLOW_PRIVATE": "on"}) as server:
+@pytest.fixture(scope="module")
+def someone(urls: Urls) -> Iterator[tuple[Server, Inspector]]:
+    """Someone who is signed in to a service whose webhooks may go to this machine. Each test has its own customers."""
+    environ = {"IDENTITY_WEBHOOK_ALLOW_PRIVATE": "on"}
+    with fresh_store(urls.database) as url, Server(url, urls.redis, environ=environ) as server:
         yield server, Inspector(server)
 
 
@@ -792,6 +822,7 @@ def test_two_customers_are_joined_after_a_preview_of_both_and_taken_apart(someon
     joined = person.post("/customer/join", action="join", reason="she said so", **form)
     page = person.text("/customer?customer_id=hal-1")
     together = held(server, "hal-1")
+    graph, timeline = (person.get(f"/customer/{view}?customer_id=hal-2") for view in ("graph", "timeline"))
     apart = said(person.post("/customer/join", action="preview_apart", customer_id="hal-1"))
     person.post("/customer/join", action="take_apart", customer_id="hal-1")
     itself = person.post("/customer/join", action="preview", customer_id="hal-1", into="hal-1")
@@ -802,7 +833,13 @@ def test_two_customers_are_joined_after_a_preview_of_both_and_taken_apart(someon
     assert joined.status_code == 303
     assert together == {"display_email": "hal@shop.example", "display_name": "Hal"}
     assert "the same person as the one who was asked for: hal-1" in page
+    for drawn in (graph, timeline):
+        assert "Declared to be this customer, so their visitors stand here too: hal-1" in said(drawn)
+    assert "/customer/graph?customer_id=hal-1" not in graph.text
+    assert 'class="other"' not in timeline.text.partition("</svg>")[0]
     assert "hal-1 is itself again, apart from hal-2" in apart
+    # What both answer now, and each afterwards.
+    assert "display_email hal@shop.example nothing hal@shop.example display_name Hal Hal nothing" in apart
     assert (held(server, "hal-1"), held(server, "hal-2")) == ({"display_name": "Hal"}, untouched)
     assert (itself.status_code, "can't be joined with itself" in said(itself)) == (422, True)
 
@@ -843,8 +880,15 @@ def test_who_shares_an_email_is_suggested_until_someone_says_that_they_are_not_t
     assert wrong.status_code == 400
 
 
-def test_what_a_stolen_key_brought_is_previewed_and_taken_back_at_once(someone: tuple[Server, Inspector]):
-    server, person = someone
+@pytest.fixture
+def alone(urls: Urls, store_url: str) -> Iterator[tuple[Server, Inspector]]:
+    """Someone who is signed in to a service in which nothing is held yet."""
+    with Server(store_url, urls.redis) as server:
+        yield server, Inspector(server)
+
+
+def test_what_a_stolen_key_brought_is_previewed_and_taken_back_at_once(alone: tuple[Server, Inspector]):
+    server, person = alone
     push(server, "kim-1", display_name="Kim")
     channel_id = server.get("/api/v1/admin/channels").json()["items"][0]["channel_id"]
     form = {"channel_id": channel_id, "from": "2020-01-01T00:00"}
@@ -881,10 +925,10 @@ def test_a_webhook_is_made_tested_paused_and_its_deliveries_are_listed_and_sent_
     merge_id = push(server, "lou-1", display_name="Lou")
     address = f"/webhook?webhook_id={form['webhook_id']}"
     deadline = time.monotonic() + 20
-    while merge_id not in person.get(address).text:
+    # A delivery is listed a moment before the webhook is judged by it.
+    while merge_id not in person.get(address).text or "Failing since" not in person.text(address):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    failing = person.text(address)
     again = said(person.post("/webhook", action="resend_one", merge_id=merge_id, **form))
     rotated = said(person.post("/webhook", action="rotate", **form))
     person.post("/webhook", action="pause", **form)
@@ -895,7 +939,6 @@ def test_a_webhook_is_made_tested_paused_and_its_deliveries_are_listed_and_sent_
     assert webhook["types"] == ["created"]
     assert re.search(r"whsec_[\w+/=]+", said(made))
     assert "failed – HTTP 405" in tested
-    assert "Failing since" in failing
     assert "failed – HTTP 405" in again
     assert re.search(r"whsec_[\w+/=]+", rotated)
     assert "whsec_" not in paused
@@ -903,7 +946,10 @@ def test_a_webhook_is_made_tested_paused_and_its_deliveries_are_listed_and_sent_
     assert unsure.status_code == 422
     assert server.get("/api/v1/admin/webhooks").json()["items"] == []
     assert person.get(address).status_code == 404
-    assert person.post("/webhooks", url="ftp://crm.example").status_code == 422
+    wrong = person.post("/webhooks", url="ftp://crm.example")
+    in_chinese = Inspector(server, language="zh-TW").post("/webhooks", url="ftp://crm.example")
+    assert (wrong.status_code, "A webhook goes to a complete https:// URL" in said(wrong)) == (422, True)
+    assert "webhook 須為公開網路上完整的 https:// 網址" in said(in_chinese)
 
 
 def test_a_pasted_request_is_checked_as_live_traffic_is(filled: Server, inspector: Inspector):

@@ -3,9 +3,10 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from identity.webhooks.endpoints import NewWebhook, Webhooks
 from identity.webhooks.sending import ANSWER_BYTES_MAX, Fault, Outcome, Sender
 from profiles.http import Problem
 from tests.harness import ADMIN_KEY, Server, Urls, fresh_store, opened_service
-from tests.http.receiver import Handler, Received, Receiver, takes, wait_until
+from tests.http.receiver import PATIENCE_SECONDS, Handler, Received, Receiver, takes, wait_until
 from tests.store.calls import authenticate
 
 HOOKS = "/api/v1/admin/webhooks"
@@ -115,14 +116,13 @@ def test_what_fails_is_tried_again_with_the_same_id_and_body_and_holds_up_what_i
         hook = make(server, receiver.url)
         push(server, "f-1", display_name="Ana")
         push(server, "f-1", display_name="Ana Lin")
-        receiver.wait_for(lambda got: len(got) >= 1)
         failing = wait_until(lambda: hook_of(server, hook), lambda now: now["state"] == "failing")
         metrics = wait_until(
             lambda: server.client.get("/metrics").text, lambda text: 'identity_webhooks{state="failing"} 1.0' in text
         )
         receiver.answer = takes
         retry_now(server, hook)
-        received = receiver.wait_for(lambda got: len(got) >= 3)
+        receiver.wait_for(lambda got: got[-1].data["version"] == 2)
         well = wait_until(lambda: hook_of(server, hook), lambda now: now["state"] == "active" and not now["attempts"])
         deliveries = wait_until(
             lambda: server.get(f"{HOOKS}/{hook['webhook_id']}/deliveries").json()["items"],
@@ -132,10 +132,12 @@ def test_what_fails_is_tried_again_with_the_same_id_and_body_and_holds_up_what_i
     assert (failing["answer"], failing["fault"], failing["attempts"]) == (500, "answered", 1)
     assert failing["retry_at"] > failing["failing_since"]
     assert 'identity_webhook_messages_total{outcome="answered"}' in metrics
-    assert [m.data["version"] for m in received] == [1, 1, 2]
-    assert (received[0].id, received[0].body) == (received[1].id, received[1].body)
+    *tries, then = receiver.received
+    assert len(tries) >= 2  # more where the admin came later than the first pause ended
+    assert {(m.data["version"], m.id, m.body) for m in tries} == {(1, tries[0].id, tries[0].body)}
+    assert then.data["version"] == 2
     assert (well["failing_since"], well["retry_at"], well["fault"]) == (None, None, None)
-    assert [(item["merge_id"], item["attempts"]) for item in deliveries] == [(received[2].id, 1), (received[1].id, 2)]
+    assert [(item["merge_id"], item["attempts"]) for item in deliveries] == [(then.id, 1), (tries[0].id, len(tries))]
     change(server, "DELETE", f"{HOOKS}/{hook['webhook_id']}")
 
 
@@ -193,7 +195,8 @@ def test_one_change_and_all_since_a_time_are_sent_again_with_their_ids(server: S
         hook = make(server, receiver.url)
         push(server, "r-1")
         push(server, "r-2")
-        first, second = receiver.wait_for(lambda got: len(got) >= 2)
+        # Several customers go side by side, so either may have come first.
+        first, second = sorted(receiver.wait_for(lambda got: len(got) >= 2), key=lambda m: str(m.data["customer_id"]))
         one = server.post(f"{HOOKS}/{hook['webhook_id']}/deliveries/{first.id}/resend", {}).json()
         since = server.post(f"{HOOKS}/{hook['webhook_id']}/resend", {"since": first.data["received_at"]})
         ids = [m.id for m in receiver.wait_for(lambda got: len(got) >= 5)]
@@ -299,11 +302,8 @@ def test_a_worker_killed_after_the_commit_and_before_the_delivery_loses_nothing(
             os.kill(worker, signal.SIGKILL)
         receiver.answer = takes
         unlease(server)
-        received = receiver.wait_for(
-            lambda got: (
-                {m.data["customer_id"] for m in got} >= {f"k-{n}" for n in range(5)} and len(got) >= len(caught) + 5
-            )
-        )
+        everybody = {f"k-{n}" for n in range(5)}
+        received = receiver.wait_for(lambda got: {m.data["customer_id"] for m in got[len(caught) :]} >= everybody)
 
     assert {m.id for m in caught} <= {m.id for m in received[len(caught) :]}
 
@@ -437,12 +437,7 @@ def test_a_name_that_means_a_private_address_later_leads_nowhere(urls: Urls, sto
             made = await webhooks.create(1, NewWebhook(url=f"https://hooks.example:{port}/"))
             await authenticate(service, {"visitor_id": "v1", "customer_id": "a"})
             async with Delivering(service, webhooks):
-                for _ in range(200):
-                    shown = await webhooks.show(1, made.webhook_id)
-                    if shown.fault is not None:
-                        return shown, port
-                    await asyncio.sleep(0.05)
-            raise AssertionError("it was not refused")
+                return await shown_once(webhooks, made.webhook_id, lambda shown: shown.fault is not None), port
 
     with Receiver() as receiver:
         shown, _ = asyncio.run(main(receiver.port))
@@ -471,17 +466,21 @@ def test_a_webhook_that_fails_for_days_is_given_up_and_says_so(urls: Urls, store
             with psycopg.connect(store_url) as connection:
                 connection.execute("UPDATE webhook SET failing_since = '2026-01-01', attempts = 80")
             async with Delivering(service, webhooks):
-                for _ in range(200):
-                    shown = await webhooks.show(1, made.webhook_id)
-                    if shown.state == "failed":
-                        return shown
-                    await asyncio.sleep(0.05)
-            raise AssertionError("it was not given up")
+                return await shown_once(webhooks, made.webhook_id, lambda shown: shown.state == "failed")
 
     with Receiver(lambda handler, _: handler.respond(503)) as receiver:
         shown = asyncio.run(main(receiver.url))
 
     assert (shown.answer, shown.attempts, len(receiver.received)) == (503, 81, 1)
+
+
+async def shown_once(webhooks: Webhooks, webhook_id: str, is_so: Callable[[Any], bool]) -> Any:
+    """Return the webhook once it is as it is waited for."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not is_so(shown := await webhooks.show(1, webhook_id)):
+        assert time.monotonic() < deadline, f"still {shown!r}"
+        await asyncio.sleep(0.05)
+    return shown
 
 
 def _now() -> int:
@@ -527,5 +526,6 @@ def test_logs_name_neither_customers_nor_addresses(server: Server):
         change(server, "DELETE", f"{HOOKS}/{hook['webhook_id']}")
 
     logs = server.logs() + server.client.get("/metrics").text
-    assert [word for word in ("planted", 'hook"', str(receiver.port), "127.0.0.1") if word in logs] == []
+    assert [word for word in ("planted", 'hook"', "127.0.0.1") if word in logs] == []
+    assert re.findall(rf"(?<![\d.]){receiver.port}\b", logs) == []  # a sum of seconds may well have these digits
     assert [json.loads(line)["level"] for line in server.logs().splitlines() if "fault" in line] == []

@@ -256,6 +256,7 @@ def test_what_is_neither_a_public_key_for_es256_nor_a_long_secret_is_none(value:
         PRIVATE.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH),
         json.dumps(ECAlgorithm.to_jwk(PRIVATE.public_key(), as_dict=True)).encode(),
     ],
+    ids=["pem", "base64", "der", "openssh", "jwk"],
 )
 def test_a_public_key_is_no_secret_in_whatever_form_it_comes(public: bytes):
     assert read_identity_key({"kid": "k", "secret": public.decode("latin-1")}) is None

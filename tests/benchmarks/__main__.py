@@ -64,9 +64,15 @@ ROWS = (
     Row(
         "new",
         "authenticate, new identity",
-        (Floor("bare", 0.5), Floor("one-by-one", 4.0), Floor("pgbench", 1.5, by_cpu=False)),
+        (
+            Floor("bare", 0.5),
+            Floor("one-by-one", 4.0),
+            Floor("pipelined", None),
+            Floor("pgbench", 1.5, by_cpu=False),
+        ),
     ),
     Row("one-by-one", "the same, a transaction per request"),
+    Row("pipelined", "the same, its statements sent together"),
     Row("pgbench", "pgbench, the same statements"),
     Row("lookup", "lookup, cached", (Floor("bare", 0.9),)),
     Row("lookup-miss", "lookup, not in the cache", (Floor("bare", 0.6),)),
@@ -188,7 +194,11 @@ class Bench:
     def server(self, name: str) -> Served:
         """Return the server of each name, started on first use."""
         if name not in self._servers:
-            factory = {"bare": "tests.benchmarks.bare:create stock", "one-by-one": "tests.benchmarks.one_by_one:create"}
+            factory = {
+                "bare": "tests.benchmarks.bare:create stock",
+                "one-by-one": "tests.benchmarks.one_by_one:create",
+                "pipelined": "tests.benchmarks.one_by_one:create_pipelined",
+            }
             nowhere = f"unix://{urlsplit(self.urls.redis).path}.nowhere"
             url = nowhere if name == "away" else self.urls.redis
             store = self.store(_STORES.get(name, name))
@@ -217,7 +227,7 @@ class Bench:
         store = self.store(self._store_of(name))
         scenario = name.removesuffix("-million")
         known = [store.active, store.stride]
-        if scenario in ("new", "one-by-one"):
+        if scenario in ("new", "one-by-one", "pipelined"):
             return self._run_new(server, store)
         if scenario == "events":
             return self._run_events(server, store)
@@ -246,7 +256,13 @@ class Bench:
             return "million"
         if name in FOOTPRINTS:
             return "footprint"
-        alone = {"bare": "bare", "one-by-one": "one-by-one", "lookup-away": "away", "events": "events"}
+        alone = {
+            "bare": "bare",
+            "one-by-one": "one-by-one",
+            "pipelined": "pipelined",
+            "lookup-away": "away",
+            "events": "events",
+        }
         return alone.get(name, "service")
 
     def _store_of(self, name: str) -> str:

@@ -20,6 +20,9 @@ from profiles.database import Conflict, Connection, statement
 Row = tuple[bytes | None, ...]
 """One row in PostgreSQL's text format."""
 
+CANCEL_SECONDS_MAX = 2.0
+"""How long a server may take to hear that what it works on was given up."""
+
 _SUCCESS = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 _prepared: WeakKeyDictionary[Connection, set[bytes]] = WeakKeyDictionary()
@@ -199,16 +202,21 @@ async def _run(connection: Connection, sendings: Iterable[_Plain | _Parametrized
         pgconn.pipeline_sync()
         results = await _Exchange(pgconn).results()
         pgconn.exit_pipeline_mode()
-    except BaseException:
-        # Out of step with the server, or cut off: nobody may use this connection again.
-        pgconn.finish()
+    except BaseException as error:
+        try:
+            if isinstance(error, asyncio.CancelledError):
+                # Given up by whoever asked: what waits for a lock there must not be done after all, once it gets it.
+                await connection.cancel_safe(timeout=CANCEL_SECONDS_MAX)
+        finally:
+            # Out of step with the server, or cut off: nobody may use this connection again.
+            pgconn.finish()
         raise
     failed = next((result for result in results if result.status not in _SUCCESS), None)
     rows, at = [], 0
     for sending, count in sent:
         if failed is None:
             rows.append(_rows(results[at + count - 1]))
-        elif isinstance(sending, _Parametrized) and not sending.is_prepared and results[at].status not in _SUCCESS:
+        elif isinstance(sending, _Parametrized) and count == 2 and results[at].status not in _SUCCESS:
             _prepared[connection].discard(sending.name)  # the others stay prepared, though nothing else is left
         at += count
     if failed is not None:
@@ -224,21 +232,26 @@ class _Exchange:
 
     def __init__(self, pgconn: pq.abc.PGconn) -> None:
         self._pgconn = pgconn
+        self._socket = pgconn.socket
         self._results: list[pq.abc.PGresult] = []
         self._loop = asyncio.get_running_loop()
         self._done: asyncio.Future[list[pq.abc.PGresult]] = self._loop.create_future()
 
     async def results(self) -> list[pq.abc.PGresult]:
-        socket = self._pgconn.socket
         is_sent = self._pgconn.flush() == 0
-        self._loop.add_reader(socket, self._read)
+        self._loop.add_reader(self._socket, self._read)
         if not is_sent:
-            self._loop.add_writer(socket, self._write)
+            self._loop.add_writer(self._socket, self._write)
         try:
             return await self._done
-        finally:
-            self._loop.remove_reader(socket)
-            self._loop.remove_writer(socket)
+        except asyncio.CancelledError:
+            self._leave()
+            raise
+
+    def _leave(self) -> None:
+        # At once: libpq closes the socket of a connection that it finds lost, and the next one may get its number.
+        self._loop.remove_reader(self._socket)
+        self._loop.remove_writer(self._socket)
 
     def _read(self) -> None:
         if self._done.done():
@@ -252,10 +265,12 @@ class _Exchange:
                         raise psycopg.OperationalError("connection lost")
                     continue
                 if result.status == pq.ExecStatus.PIPELINE_SYNC:
+                    self._leave()
                     self._done.set_result(self._results)
                     return
                 self._results.append(result)
         except psycopg.Error as error:
+            self._leave()
             self._done.set_exception(error)
 
     def _write(self) -> None:
@@ -263,8 +278,9 @@ class _Exchange:
             return
         try:
             if self._pgconn.flush() == 0:
-                self._loop.remove_writer(self._pgconn.socket)
+                self._loop.remove_writer(self._socket)
         except psycopg.Error as error:
+            self._leave()
             self._done.set_exception(error)
 
 

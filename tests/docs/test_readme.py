@@ -38,6 +38,7 @@ INTERNAL = {
     "identity.bulk_undo.STEP_ROWS_MAX": "of one step; the next takes more",
     "identity.cli_acts.SUGGESTIONS_MAX": "of one page",
     "profiles.undoing.ROWS_AT_ONCE_MAX": "of one page of a ledger; the next has more",
+    "profiles.pipeline.CANCEL_SECONDS_MAX": "behind an answer that was given already",
     "profiles.undoing.VERSION_MAX": "what a version can be in PostgreSQL",
     "identity.admin.changes.ATTEMPTS_MAX": "a retry that nobody sees",
     "identity.admin.query.MESSAGE_CHARACTERS_MAX": "of an error's text",

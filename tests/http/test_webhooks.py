@@ -123,7 +123,7 @@ def test_what_fails_is_tried_again_with_the_same_id_and_body_and_holds_up_what_i
         receiver.answer = takes
         retry_now(server, hook)
         receiver.wait_for(lambda got: got[-1].data["version"] == 2)
-        well = wait_until(lambda: hook_of(server, hook), lambda now: now["state"] == "active" and not now["attempts"])
+        well = wait_until(lambda: hook_of(server, hook), lambda now: now["state"] == "active" and now["fault"] is None)
         deliveries = wait_until(
             lambda: server.get(f"{HOOKS}/{hook['webhook_id']}/deliveries").json()["items"],
             lambda items: [item["status"] for item in items] == ["delivered"] * 2,

@@ -352,12 +352,15 @@ def told(outcome: Outcome) -> Any:
 
 def without_ids(done: Any) -> Any:
     """Return what was done, without the ids that are made anew each time."""
-    if isinstance(done, list):
+    if isinstance(done, list | tuple):
         return [without_ids(one) for one in done]
     if not isinstance(done, msgspec.Struct):
         return done
+    told = msgspec.structs.asdict(done)
+    if told.get("copy_of") is not None:
+        told["copy_of"] = "a row, which may be of the same act"
     made_anew = ("merge_id", "fact_id", "operation_id")
-    return {name: without_ids(value) for name, value in msgspec.structs.asdict(done).items() if name not in made_anew}
+    return {name: without_ids(value) for name, value in told.items() if name not in made_anew}
 
 
 def _milliseconds(text: str) -> int:

@@ -1,6 +1,6 @@
 -- Write the present state of visitors, each the fold of its facts up to its version. One that was held must be there
--- still: it may have been erased. OFFSET 0 keeps the planner from walking a whole index by its buckets.
--- Anything else is a lost race. Rows: none. Locks: those rows, in key order; their facts are held already.
+-- still, or the race is lost: it may have been erased. OFFSET 0 keeps the planner from walking a whole index by its
+-- buckets. Rows: none. Locks: those rows, in key order; their facts are held already.
 INSERT INTO visitor AS v (
     bucket, workspace_id, visitor_id, version, customer_id, since, last_customer_id, last_since, anonymous
 )

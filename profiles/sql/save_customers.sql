@@ -1,7 +1,8 @@
 -- Write profiles, each the fold of its ledger up to its version. One that was held must be there still, in the version
 -- that was read; one that was not held, which comes with the hash of its id, must not be erased, or go on where it was.
+-- Anything else is a lost race.
 -- OFFSET 0 keeps the planner from walking a whole index by its buckets, which it takes for few where tables are young.
--- Anything else is a lost race. Rows: none. Locks: those rows, in key order; the ledger's rows are held already.
+-- Rows: none. Locks: those rows, in key order; the ledger's rows are held already.
 INSERT INTO customer AS c (
     bucket, workspace_id, customer_id, version, created_at, updated_at, fields, digest, email_key,
     alternate_email_key, mobile_key, alternate_mobile_key, is_gone, locks, joined_into, absorbs

@@ -13,7 +13,7 @@ INSERT INTO merge (
     '11111111-1111-4111-8111-111111111111', '2026-06-01T08:30:00.000Z', '2026-06-01T08:30:00.000Z',
     md5((:id)::text),
     replace('[["display_email", "set", null, null, "member-{id}@example.com", null], ["display_name", "set", null, null, "Member {id}", null], ["display_mobile", "set", null, null, "+886{id}", null], ["gender", "set", null, null, "female", null], ["birth", "set", null, null, "1990-05-17", null], ["address", "set", null, null, "No. 7, Section 5, Xinyi Road, Taipei", null]]', '{id}', lpad((:id)::text, 10, '0'))::jsonb
-) ON CONFLICT (workspace_id, customer_id, version, bucket) DO NOTHING RETURNING 1;
+) ON CONFLICT (workspace_id, customer_id, version, bucket) DO UPDATE SET version = lost_race(excluded.version);
 INSERT INTO customer AS c (
     bucket, workspace_id, customer_id, version, created_at, updated_at, fields, digest, email_key,
     alternate_email_key, mobile_key, alternate_mobile_key
@@ -23,15 +23,15 @@ INSERT INTO customer AS c (
     md5((:id)::text), 'member-' || lpad((:id)::text, 10, '0') || '@example.com', NULL,
     '+886' || lpad((:id)::text, 10, '0'), NULL
 ) ON CONFLICT (workspace_id, customer_id, bucket) DO UPDATE SET
-    version = excluded.version, updated_at = excluded.updated_at, fields = excluded.fields, digest = excluded.digest,
+    version = CASE WHEN c.version < excluded.version THEN excluded.version ELSE lost_race(c.version) END,
+    updated_at = excluded.updated_at, fields = excluded.fields, digest = excluded.digest,
     email_key = excluded.email_key, alternate_email_key = excluded.alternate_email_key,
-    mobile_key = excluded.mobile_key, alternate_mobile_key = excluded.alternate_mobile_key
-WHERE c.version < excluded.version RETURNING 1;
+    mobile_key = excluded.mobile_key, alternate_mobile_key = excluded.alternate_mobile_key;
 INSERT INTO customer_visitor AS p (bucket, workspace_id, customer_id, visitor_id, linked_at, is_current) VALUES (
     1910, 1, 'member-' || lpad((:id)::text, 10, '0'), 'visitor-' || lpad((:id)::text, 10, '0'),
     '2026-06-01T08:30:00.000Z', true
 ) ON CONFLICT (workspace_id, customer_id, visitor_id, bucket) DO UPDATE SET
-    linked_at = greatest(p.linked_at, excluded.linked_at), is_current = excluded.is_current RETURNING 1;
+    linked_at = greatest(p.linked_at, excluded.linked_at), is_current = excluded.is_current;
 INSERT INTO visitor_fact (
     bucket, workspace_id, visitor_id, version, fact_id, kind, applied, customer_id, channel_id, source, event, event_id,
     occurred_at, received_at, decisions
@@ -39,13 +39,13 @@ INSERT INTO visitor_fact (
     1910, 1, 'visitor-' || lpad((:id)::text, 10, '0'), 1, lpad(to_hex((:n)::bigint), 32, '0')::uuid, 'identified', true,
     'member-' || lpad((:id)::text, 10, '0'), '11111111-1111-4111-8111-111111111111', 'channel', 'clIdentity', NULL,
     '2026-06-01T08:30:00.000Z', '2026-06-01T08:30:00.000Z', '[]'
-) ON CONFLICT (workspace_id, visitor_id, version, bucket) DO NOTHING RETURNING 1;
+) ON CONFLICT (workspace_id, visitor_id, version, bucket) DO UPDATE SET version = lost_race(excluded.version);
 INSERT INTO visitor AS v (bucket, workspace_id, visitor_id, version, customer_id, since, last_customer_id, anonymous)
 VALUES (
     1910, 1, 'visitor-' || lpad((:id)::text, 10, '0'), 1, 'member-' || lpad((:id)::text, 10, '0'),
     '2026-06-01T08:30:00.000Z', 'member-' || lpad((:id)::text, 10, '0'), '{}'
 ) ON CONFLICT (workspace_id, visitor_id, bucket) DO UPDATE SET
-    version = excluded.version, customer_id = excluded.customer_id, since = excluded.since,
-    last_customer_id = excluded.last_customer_id, anonymous = excluded.anonymous
-WHERE v.version < excluded.version RETURNING 1;
+    version = CASE WHEN v.version < excluded.version THEN excluded.version ELSE lost_race(v.version) END,
+    customer_id = excluded.customer_id, since = excluded.since,
+    last_customer_id = excluded.last_customer_id, anonymous = excluded.anonymous;
 COMMIT;

@@ -1,11 +1,13 @@
 """The browser SDK in Chromium, on websites of every kind, against services that work and that do not."""
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import Error as PlaywrightError
 
 from identity.sdk import PRESENT
 from tests.browser.stand_in import CORS, Answer, Posted, StandIn, tag
@@ -340,12 +342,15 @@ def test_what_is_said_offline_is_sent_when_the_network_is_back_and_not_before(
     assert [name for name in kept(page) if "Queue" in name] == []
 
 
-def test_the_queue_outlives_the_page(page: Page, context: BrowserContext, shop: StandIn, service: StandIn):
+def test_the_queue_outlives_a_tab_that_crashes(page: Page, context: BrowserContext, shop: StandIn, service: StandIn):
     open_page(page, shop.page("/", tag(service.url)))
     context.set_offline(True)
     identify(page, "42")
     page.evaluate(CART)
     at = page.evaluate("Date.now()")
+    # A tab that is merely closed is online again for its last words.
+    with contextlib.suppress(PlaywrightError):
+        page.goto("chrome://crash")
     page.close()
     assert service.posted == []
     context.set_offline(False)
@@ -357,6 +362,21 @@ def test_the_queue_outlives_the_page(page: Page, context: BrowserContext, shop: 
     assert service.identities == ["42"]
     assert service.posted[0].body["occurred_at"] <= at
     assert len({event["event_id"] for event in service.events}) == 1
+
+
+def test_what_a_tab_was_sending_when_it_died_is_sent_once_its_lease_is_over(
+    page: Page, shop: StandIn, service: StandIn
+):
+    page.goto(shop.page("/empty", ""))
+    over = page.evaluate(
+        "() => { const at = Date.now(), lease = at + 3000, body = {type: 't', occurred_at: at};"
+        " localStorage['identityQueue.a'] = JSON.stringify({kind: 'events', tries: 1, lease, body}); return lease }"
+    )
+
+    open_page(page, shop.page("/", tag(service.url)))
+    wait_until(page, lambda: service.events)
+
+    assert service.events[0]["sent_at"] >= over
 
 
 def test_the_queue_is_bounded_and_drops_the_oldest(

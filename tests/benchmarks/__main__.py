@@ -57,6 +57,10 @@ IDS_PER_RUN = 1_000_000
 LOG_CHARACTERS = 3000
 WRITTEN_TABLES = ("customer", "merge", "visitor", "visitor_fact", "customer_visitor")
 
+DATABASE_SETTINGS = {"shared_buffers": "1GB", "max_wal_size": "8GB", "checkpoint_timeout": "15min"}
+"""As deploy/README.md advises for 4 GiB of memory. With the server's own, writes among a million members fill the WAL
+within seconds, and each checkpoint has every page written whole once more."""
+
 BARE = Row("bare", "bare handler")
 ROWS = (
     BARE,
@@ -96,10 +100,14 @@ IMPORT_ROWS = (
 IMPORT_FLOOR = 0.25
 """Judged of a million members and more; below, the start of its processes counts for too much."""
 MILLION_ROWS = (
-    Row("unchanged-million", "unchanged, 1,000,000 held", (Floor("unchanged", 1 / 1.15),)),
-    Row("new-million", "new identity, 1,000,000 held", (Floor("new", 1 / 1.15),)),
-    Row("lookup-million", "lookup, cached, 1,000,000 held", (Floor("lookup", 1 / 1.15),)),
-    Row("lookup-miss-million", "lookup, not in the cache, 1,000,000 held", (Floor("lookup-miss", 1 / 1.15),)),
+    Row("unchanged-million", "unchanged, 1,000,000 held", (Floor("unchanged", 1 / 1.15, of_cost=True),)),
+    Row("new-million", "new identity, 1,000,000 held", (Floor("new", 1 / 1.15, of_cost=True),)),
+    Row("lookup-million", "lookup, cached, 1,000,000 held", (Floor("lookup", 1 / 1.15, of_cost=True),)),
+    Row(
+        "lookup-miss-million",
+        "lookup, not in the cache, 1,000,000 held",
+        (Floor("lookup-miss", 1 / 1.15, of_cost=True),),
+    ),
 )
 FOOTPRINTS = {"footprint-small": footprints.SMALL, "footprint": footprints.LARGE}
 _CACHED = ("unchanged", "lookup", "mix")
@@ -427,6 +435,9 @@ def opened(options: Options) -> Iterator[Bench]:
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="identity-bench-", ignore_cleanup_errors=True))
         with on_core(cores()[1]):
+            with embedded.start(Path(folder)) as first, psycopg.connect(first.urls.database, autocommit=True) as fresh:
+                for name, value in DATABASE_SETTINGS.items():
+                    fresh.execute(f"ALTER SYSTEM SET {name} = '{value}'")
             servers = stack.enter_context(embedded.start(Path(folder)))
         yield Bench(Urls(servers.urls.database, servers.urls.redis), options, stack)
 

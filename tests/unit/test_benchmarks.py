@@ -39,8 +39,8 @@ tps = 2090.000000 (without initial connection time)
 """
 
 
-def run(requests: int, *, server_us: float) -> Run:
-    return Run(Load(requests, 1.0, 0, 2.5, 10.0), requests * server_us / 1e6, 0.0)
+def run(requests: int, *, server_us: float, database_us: float = 0.0) -> Run:
+    return Run(Load(requests, 1.0, 0, 2.5, 10.0), requests * server_us / 1e6, requests * database_us / 1e6)
 
 
 def test_what_wrk_prints_is_read_in_seconds_and_milliseconds():
@@ -85,6 +85,20 @@ def test_a_ratio_is_the_median_of_the_ratios_within_the_rounds():
     assert ratios[0].holds
 
 
+def test_cost_is_the_cpu_time_of_server_and_database_together_whatever_the_throughput():
+    runs = {
+        "few": [run(1000, server_us=100, database_us=100)],
+        "many": [run(700, server_us=110, database_us=115)],
+        "dear": [run(1000, server_us=100, database_us=140)],
+    }
+    floor = Floor("few", 1 / 1.15, of_cost=True)
+
+    many, dear = ratios_of([Row("many", "many", (floor,)), Row("dear", "dear", (floor,))], runs)
+
+    assert many.by_cost == pytest.approx(200 / 225)
+    assert (many.holds, dear.holds) == (True, False)
+
+
 def test_a_ratio_to_a_row_that_was_not_measured_is_left_out():
     ratios = ratios_of([Row("fast", "fast", (Floor("bare", 1.3),))], {"fast": [run(1000, server_us=100)]})
 
@@ -98,9 +112,9 @@ def test_the_table_has_a_line_per_row_and_ratio_and_names_what_is_below_its_floo
     lines = table(rows, runs).splitlines()
 
     assert lines[2:] == [
-        "| bare | 1,000 | 100 | 0 | 2.5 | 10.0 |  |  |  |  |  |",
-        "| slow | 500 | 125 | 0 | 2.5 | 10.0 | bare | 0.50 | 0.80 | 0.90 | **below** |",
-        "|  |  |  |  |  |  | bare | 0.50 |  |  |  |",
+        "| bare | 1,000 | 100 | 0 | 2.5 | 10.0 |  |  |  |  |  |  |",
+        "| slow | 500 | 125 | 0 | 2.5 | 10.0 | bare | 0.50 | 0.80 |  | 0.90 | **below** |",
+        "|  |  |  |  |  |  | bare | 0.50 |  |  |  |  |",
     ]
 
 

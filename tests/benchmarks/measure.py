@@ -6,6 +6,10 @@ from statistics import median
 
 import msgspec
 
+_COLUMNS = (
+    *("what", "per second", "server µs", "database µs", "p50 ms", "p99 ms"),
+    *("against", "ratio", "by CPU", "by cost", "floor", ""),
+)
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -146,8 +150,7 @@ def ratios_of(rows: Sequence[Row], runs: Mapping[str, Sequence[Run]]) -> list[Ra
 def table(rows: Sequence[Row], runs: Mapping[str, Sequence[Run]]) -> str:
     """Return the table in Markdown: one line per row and ratio, medians of the rounds."""
     lines = [
-        "| what | per second | server µs | database µs | p50 ms | p99 ms "
-        "| against | ratio | by CPU | by cost | floor | |",
+        _line(_COLUMNS),
         "|---|---:|---:|---:|---:|---:|---|---:|---:|---:|---:|---|",
     ]
     labels = {row.name: row.label for row in rows}

@@ -205,6 +205,8 @@ class Inspector:
             return _choose_language(form)
         if (method, path) == ("POST", "/sign-in"):
             return await self._sign_in(request, form, language)
+        if (method, path) == ("GET", "/sign-in"):
+            return redirect(INSPECTOR_PATH)  # the address that is left after a sign-in that failed
         page = self._pages.get((method, path))
         if page is None:
             known = [m for m, known_path in self._pages if known_path == path]

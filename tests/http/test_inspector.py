@@ -21,6 +21,9 @@ from identity.admin.sessions import COOKIE, FAILURES_MAX, IDLE_SECONDS_MAX, SESS
 from identity.erasure import Removed
 from identity.events.behaviour import FAULT_HINTS
 from identity.explaining import STRETCH_REASONS
+from identity.imports.columns import Columns
+from identity.imports.run import Parameters
+from identity.imports.run import begin as begin_import
 from identity.refusals import Refusal
 from identity.webhooks.endpoints import State
 from identity.webhooks.sending import FAULT_HINTS as WEBHOOK_FAULT_HINTS
@@ -654,6 +657,44 @@ def test_channels_and_keys_are_made_and_revoked(filled: Server, inspector: Inspe
     assert filled.client.get("/api/v1/customers/ana-42", headers=bearer).status_code == 200
     assert secret[0] not in inspector.text("/keys")
     assert (nothing.status_code, rubbish.status_code) == (422, 400)
+
+
+def test_the_address_that_a_failed_sign_in_leaves_leads_to_the_form(filled: Server):
+    failed = filled.client.post("/admin/sign-in", data={"key": "sk_wrong"}, headers=OWN)
+    again = filled.client.get("/admin/sign-in")
+
+    assert (failed.status_code, again.status_code, again.headers["location"]) == (401, 303, "/admin")
+
+
+def test_a_change_of_a_channel_that_fails_keeps_what_was_typed(filled: Server, inspector: Inspector):
+    channels = {c["channel_id"]: c for c in filled.get("/api/v1/admin/channels").json()["items"]}
+    before = next(channel for channel in channels.values() if channel["revoked_at"] is None)
+    typed = {"name": "Nearly", "origins": "https://a.example/path", "on_sign_out": "keep", "signed_identity": "off"}
+    form = {"action": "change", "channel_id": before["channel_id"], "unsigned_writes": "fill_empty", **typed}
+
+    failed = inspector.post("/channels", **form)
+
+    assert failed.status_code == 422
+    card = failed.text[failed.text.index(before["channel_id"]) :]
+    assert "<details open><summary>Change" in card
+    assert 'value="Nearly"' in card
+    assert ">https://a.example/path</textarea>" in card
+    assert 'name="website_tracking">' in card
+    assert '<option value="keep" selected>' in card
+    assert '<option value="fill_empty" selected>' in card
+    assert filled.get(f"/api/v1/admin/channels/{before['channel_id']}").json() == before
+
+
+def test_an_import_that_is_not_done_says_what_taking_it_back_leaves(filled: Server, inspector: Inspector, urls: Urls):
+    async def begin() -> None:
+        async with opened_service(filled.database, urls.redis) as service:
+            workspace_id = next(iter(service.access.workspaces))
+            asked = Parameters("members.csv", "", 0, 1, Columns((), ()))
+            await begin_import(service.database, workspace_id, "command", None, asked, 1)
+
+    asyncio.run(begin())
+
+    assert "or broken off; then identity import with --resume goes on with it" in inspector.text("/operations")
 
 
 def test_nothing_of_another_workspace_is_shown(filled: Server, urls: Urls):

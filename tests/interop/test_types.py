@@ -35,8 +35,8 @@ consent();
 
 def test_the_types_take_what_the_service_takes_and_refuse_mistakes(tmp_path: Path):
     (tmp_path / "page.ts").write_text(RIGHT + WRONG)
-    tsc = stock.FOLDER / "node_modules" / ".bin" / "tsc"
-    command = [tsc, "--noEmit", "--strict", "--lib", "es2021,dom", SDK / "sdk.d.ts", tmp_path / "page.ts"]
+    tsc = str(stock.FOLDER / "node_modules" / ".bin" / "tsc")
+    command = [tsc, "--noEmit", "--strict", "--lib", "es2021,dom", str(SDK / "sdk.d.ts"), "page.ts"]
 
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 

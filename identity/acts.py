@@ -98,8 +98,11 @@ class Acts:
             nonlocal found
             changes = Changes()
             held = await self._customer(connection, workspace_id, customer_id)
-            found = await self._undo(connection, workspace_id, held, merge_ids, by, changes)
-            also = await self._undo_copies(connection, workspace_id, found, merge_ids, by, changes)
+            copies = await Ledgers(connection, self._spreads, workspace_id).copies(merge_ids)
+            own = {row.merge_id for row in copies if row.customer_id == held.customer_id}
+            found = await self._undo(connection, workspace_id, held, {*merge_ids, *own}, by, changes)
+            elsewhere = [row for row in copies if row.merge_id not in own]
+            also = await self._undo_copies(connection, workspace_id, found, elsewhere, by, changes)
             found = msgspec.structs.replace(found, also=also)
             return changes
 
@@ -131,8 +134,8 @@ class Acts:
     async def lock(
         self, workspace_id: int, customer_id: str, fields: Sequence[str], by: By, *, locked: bool
     ) -> tuple[Profile, Merge | None]:
-        """Close fields of a customer to what channels send, or open them again; return the profile and the ledger row,
-        None if they were so before.
+        """Close fields of a customer, or of whom it is joined into, to what channels send, or open them again; return
+        the profile and the ledger row, None if they were so before.
 
         Raises:
             Problem: 404, no such customer; 422, no field is called so.
@@ -146,12 +149,14 @@ class Acts:
             nonlocal found
             changes = Changes()
             held = await self._customer(connection, workspace_id, customer_id)
+            if held.joined_into is not None:
+                held = await self._customer(connection, workspace_id, held.joined_into)
             if held.is_gone:
                 raise no_customer()
             affected = tuple(sorted({name for name in fields if (name in held.locks) != locked}))
             found = held, None
             if affected:
-                act = self.new_act(workspace_id, customer_id, Act.LOCK if locked else Act.UNLOCK, by)
+                act = self.new_act(workspace_id, held.customer_id, Act.LOCK if locked else Act.UNLOCK, by)
                 applied = ledger.apply_act(held, msgspec.structs.replace(act, act_fields=affected))
                 keep(changes, workspace_id, applied)
                 found = applied.profile, applied.merge
@@ -207,15 +212,13 @@ class Acts:
         connection: Connection,
         workspace_id: int,
         done: Undone,
-        merge_ids: Collection[str],
+        copies: Sequence[Merge],
         by: By,
         changes: Changes,
     ) -> tuple[Merge, ...]:
         """Take back what is the same in other ledgers, by acts that are copies of this one: they come back with it."""
-        copies = await Ledgers(connection, self._spreads, workspace_id).copies(merge_ids)
-        customer_ids = {row.customer_id for row in copies} - {done.after.customer_id}
         also: list[Merge] = []
-        for customer_id in sorted(customer_ids):
+        for customer_id in sorted({row.customer_id for row in copies}):
             held = await self._customer(connection, workspace_id, customer_id)
             theirs = [row.merge_id for row in copies if row.customer_id == customer_id]
             copied = await self._undo(

@@ -36,6 +36,8 @@ from profiles.undoing import VERSION_MAX, Ledgers
 STEP_ROWS_MAX = 5000
 """Rows that one step removes."""
 STEP_VISITORS_MAX = 100
+TOGETHER_ATTEMPTS_MAX = 4
+"""Times that several visitors are tried together while others write of them; then half of them are."""
 STEP_SECONDS_MAX = 20.0
 PREVIEW_SECONDS_MAX = 20.0
 ERASING_SECONDS_MAX = 10.0
@@ -53,6 +55,10 @@ _ADDED_AT = 0
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+
+
+class _Contended(Unavailable):
+    """Other writers were faster every time."""
 
 
 class Removed(msgspec.Struct):
@@ -534,6 +540,7 @@ class Eraser:
             await self._remove_rest(under, customer_id)
 
         async def finish(connection: Connection, removed: Removed) -> None:
+            await _execute(connection, "profiles", "erase_answers", self._everywhere(under.workspace_id))
             for customer_id, customer_hash in under.hashes.items():
                 where = self._of(under.workspace_id, customer_id)
                 receipt = msgspec.json.encode(removed).decode()
@@ -543,7 +550,7 @@ class Eraser:
         await self._step(under, finish)
         return under.removed
 
-    async def _step(self, under: _Under, work: _Step[Result]) -> Result:
+    async def _step(self, under: _Under, work: _Step[Result], attempts_max: int = ALONE_ATTEMPTS_MAX) -> Result:
         """Do a part of it in a transaction that also tells how far it is."""
         tombstone = {**self._of(under.workspace_id, under.main), "customer_hash": under.hashes[under.main]}
 
@@ -561,14 +568,17 @@ class Eraser:
         if under.connection is not None:
             result, under.removed = await once(under.connection)
         else:
-            result, under.removed = await self._until_done(once, STEP_SECONDS_MAX)
+            result, under.removed = await self._until_done(once, STEP_SECONDS_MAX, attempts_max)
         return result
 
     async def _until_done(
-        self, work: Callable[[Connection], Coroutine[Any, Any, Result]], seconds_max: float = STEP_SECONDS_MAX
+        self,
+        work: Callable[[Connection], Coroutine[Any, Any, Result]],
+        seconds_max: float = STEP_SECONDS_MAX,
+        attempts_max: int = ALONE_ATTEMPTS_MAX,
     ) -> Result:
         """Run a transaction, again whenever another writer was faster."""
-        for attempt in range(ALONE_ATTEMPTS_MAX):
+        for attempt in range(attempts_max):
             try:
                 return await self._database.run(work, seconds_max=seconds_max)
             except Conflict:
@@ -577,7 +587,7 @@ class Eraser:
                 if not is_retryable(error):
                     raise
             await asyncio.sleep(random.uniform(0, BACK_OFF_SECONDS_MAX) * (attempt + 1))  # noqa: S311 - no secret
-        raise Unavailable("contention")
+        raise _Contended("contention")
 
     async def _await_writers(self, under: _Under) -> None:
         """Wait until nobody writes any more who had begun before the tombstone was seen by all."""
@@ -663,7 +673,18 @@ class Eraser:
                 if facts and (visitor := await self._clear_one(connection, under, facts, removed)) is not None
             ]
 
-        visitors = await self._step(under, work)
+        try:
+            visitors = await self._step(
+                under, work, TOGETHER_ATTEMPTS_MAX if len(visitor_ids) > 1 else ALONE_ATTEMPTS_MAX
+            )
+        except _Contended:
+            if len(visitor_ids) == 1:
+                raise
+            # Each for itself meets fewer writers, in less time.
+            middle = len(visitor_ids) // 2
+            await self._clear(under, visitor_ids[:middle])
+            await self._clear(under, visitor_ids[middle:])
+            return
         if under.connection is None:
             await self._cache.forget(
                 (self._cache.visitor_key(workspace_id, visitor.visitor_id), visitor.version) for visitor in visitors
@@ -739,14 +760,17 @@ class Eraser:
             await self._remove_events(under, visitor_id, since, until, is_direct=False)
         if not is_nobodys:
             return
-        where = {
-            "workspace_id": workspace_id,
-            "visitor_id": visitor_id,
-            "bucket": self._spreads.bucket(workspace_id, visitor_id),
-        }
+        key, bucket = (workspace_id, visitor_id), self._spreads.bucket(workspace_id, visitor_id)
+        where = {"workspace_id": workspace_id, "visitor_id": visitor_id, "bucket": bucket}
 
         async def work(connection: Connection, removed: Removed) -> bool:
             # Somebody who uses the browser now has a visitor of his own, from which the person is gone.
+            found = await identifications.load_visitors(connection, self._database, self._spreads.key_rows([key]))
+            if key not in found or found[key].version != facts[-1].version:
+                return False
+            # Who has decided by what was said so far has to wait for this version, and then finds no visitor any more.
+            last = self._last_fact(bucket, facts[-1])
+            await identifications.insert_fact(connection, self._spreads, workspace_id, last)
             if not await _rows(connection, "identity", "delete_visitor", {**where, "version": facts[-1].version}):
                 return False
             removed.visitors += 1

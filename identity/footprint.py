@@ -341,7 +341,9 @@ class Footprints:
         )
         acts: list[tuple[int, str, list[str]]] = []
         ids: dict[str, list[str]] = {visitor_id: [] for visitor_id in visitor_ids}
+        loaded = dict.fromkeys(visitor_ids, 0)  # what takes others back counts among those that are the newest
         for visitor_id, occurred_at, version, customer_id, fact_id, undoes, is_erased in chain.from_iterable(answers):
+            loaded[store.text(visitor_id)] += 1
             if undoes is not None:
                 acts.append((store.number(version), store.text(fact_id), _ids.decode(undoes)))
                 continue
@@ -357,8 +359,8 @@ class Footprints:
             for visitor_id, found in points.items()
         }
         return {
-            visitor_id: belonging.stretches(counting[visitor_id], is_whole=len(found) < CHANGE_POINTS_MAX)
-            for visitor_id, found in points.items()
+            visitor_id: belonging.stretches(found, is_whole=loaded[visitor_id] < CHANGE_POINTS_MAX)
+            for visitor_id, found in counting.items()
         }
 
     async def newest(self, sources: Sequence[Source], page: Page) -> list[tuple[Source, Told]]:

@@ -19,7 +19,7 @@ from profiles.database import Connection, Database
 from profiles.http import Problem
 from profiles.merge import Applied
 from profiles.profile import Act, Merge, Policy, Profile
-from profiles.remarks import Kind, Reading, Verdict
+from profiles.remarks import Kind, Reading, Reason, Verdict
 from profiles.store import Spreads
 from profiles.undoing import Ledgers
 
@@ -188,7 +188,7 @@ class Joins:
                 actor=by.actor,
                 note=by.note,
                 operation_id=by.operation_id,
-                copy_of=row.copy_of or row.merge_id,
+                copy_of=row.merge_id,
             )
             applied = merging.apply(profile, merge, readings)
             done.append(applied)
@@ -216,11 +216,13 @@ def _offers(rows: Sequence[Merge]) -> list[tuple[Merge, Sequence[Reading], Polic
     """Return what merges of a ledger offered, as old as it was, and what it may do elsewhere.
 
     What a sign-up was allowed to set there counts by its age here; what it, or a lock, kept out there is no offer.
+    What may only fill gaps is one: there may be a gap here.
     """
     found: list[tuple[Merge, Sequence[Reading], Policy]] = []
     for row in rows:
         is_sign_up = row.policy is Policy.CREATE_ONLY
-        barred = {d.field for d in row.decisions if d.verdict is Verdict.KEPT_EXISTING}
+        kept_out = [d for d in row.decisions if d.verdict is Verdict.KEPT_EXISTING]
+        barred = {d.field for d in kept_out if d.reason in (Reason.PROFILE_EXISTS, Reason.LOCKED)}
         readings = tuple(
             reading
             for reading in merging.readings_of(row.decisions)

@@ -168,6 +168,9 @@ def _answered(claim: _Claim, claim_id: str, fingerprint: bytes, sealed: bytes | 
         raise Problem(
             409, "idempotency_in_progress", "The first request with this Idempotency-Key is not answered yet.", _RETRY
         )
+    if not sealed:
+        message = "It was done before; its answer was removed when a customer was erased: look it up."
+        raise Problem(409, "idempotency_answer_erased", message)
     response = claim.unseal(sealed)
     if response is None:
         raise Problem(

@@ -256,13 +256,14 @@ class CustomerRoutes:
             "workspace_id": workspace_id,
             "buckets": self._spreads.buckets(workspace_id),
             "keys": sorted({value for value in values if value is not None}),
+            "ids_max": CUSTOMERS_PER_INPUT_MAX,
         }
         name = "find_by_email" if kind == "emails" else "find_by_phone"
         cursor = await connection.execute(statement("profiles", name), parameters)
         by_value: dict[str, list[str]] = {}
         for value, customer_id in await cursor.fetchall():
             by_value.setdefault(value, []).append(customer_id)
-        return [by_value.get(value, [])[:CUSTOMERS_PER_INPUT_MAX] if value is not None else [] for value in values]
+        return [by_value.get(value, []) if value is not None else [] for value in values]
 
 
 _KINDS = ("customer_ids", "emails", "phones", "visitor_ids")

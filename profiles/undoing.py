@@ -51,14 +51,19 @@ class Ledgers:
         return await self._rows("load_merges", customer_id, merge_ids=sorted(merge_ids)) if merge_ids else []
 
     async def copies(self, merge_ids: Collection[str]) -> list[Merge]:
-        """Return the rows of whatever ledgers that are copies of these, by customer and version."""
-        parameters = {
-            "workspace_id": self._workspace_id,
-            "buckets": self._spreads.buckets(self._workspace_id),
-            "merge_ids": sorted(merge_ids),
-        }
-        cursor = await self._connection.execute(statement("profiles", "find_copies"), parameters)
-        return [merge_from(row) for row in await cursor.fetchall()]
+        """Return the rows of whatever ledgers that are copies of these, and the copies of those."""
+        where = {"workspace_id": self._workspace_id, "buckets": self._spreads.buckets(self._workspace_id)}
+        known, originals = set(merge_ids), sorted(merge_ids)
+        found: list[Merge] = []
+        while originals:
+            cursor = await self._connection.execute(
+                statement("profiles", "find_copies"), {**where, "merge_ids": originals}
+            )
+            copies = [merge_from(row) for row in await cursor.fetchall()]
+            found += [row for row in copies if row.merge_id not in known]
+            originals = sorted({row.merge_id for row in copies} - known)
+            known.update(originals)
+        return found
 
     async def adopted(self, customer_id: str, visitor_id: str, occurred_at: int, received_at: int) -> list[Merge]:
         """Return the merges by which a customer got what the anonymous visitor had said, by an event of that time or

@@ -19,7 +19,7 @@ HELD_AS = {
     "custom.points": "custom.points",
 }
 GENDERS = ("male", "female", "unknown")
-TRACES = frozenset({"held", "lost", "kept", "skipped"})
+TRACES = frozenset({"held", "lost", "kept", "no gap", "skipped"})
 """What makes a merge more than a repetition."""
 
 Sent = Mapping[str, Any]
@@ -217,11 +217,28 @@ class Model:
         """Take merges, or undoings, back: those at these places of ``undoable``."""
         undoable = self.undoable(customer_id)
         rows = [undoable[place] for place in sorted(set(places))]
-        act = self.customers[customer_id].take_back(rows)
-        for other_id, other in sorted(self.customers.items()):
-            copies = [row for row in other.rows if any(row.copy_of is one for one in rows)]
-            if other_id != customer_id and copies:
-                other.take_back(copies, copy_of=act)
+        copies = self._copies(rows)
+        act = self.customers[customer_id].take_back([*rows, *copies.pop(customer_id, [])])
+        for other_id, theirs in sorted(copies.items()):
+            self.customers[other_id].take_back(theirs, copy_of=act)
+
+    def _copies(self, rows: Iterable[Row]) -> dict[str, list[Row]]:
+        """Return the copies of rows, and theirs, by customer."""
+        ledgers = {name: customer.rows for name, customer in self.customers.items()}
+        originals = {id(row) for row in rows}
+        found: dict[str, list[Row]] = {}
+        while True:
+            more = [
+                (name, row)
+                for name, theirs in ledgers.items()
+                for row in theirs
+                if row.copy_of is not None and id(row.copy_of) in originals and id(row) not in originals
+            ]
+            if not more:
+                return found
+            for name, row in more:
+                originals.add(id(row))
+                found.setdefault(name, []).append(row)
 
     def undo_facts(self, visitor_id: str, places: Iterable[int]) -> None:
         """Take back what was said of a visitor, at these places. What was said later of its values goes by that: what
@@ -248,8 +265,8 @@ class Model:
         Raises:
             Refused: nobody is held by this id.
         """
-        customer = self.customers.get(customer_id)
-        if customer is None or not customer.is_there:
+        customer = self.owner(customer_id)
+        if not customer.is_there:
             raise Refused
         locks = customer.fold()[2]
         affected = [name for name in names if (name in locks) != locked]
@@ -486,8 +503,10 @@ def _put(fields: Fields, name: str, value: Any, row: Row, locks: Collection[str]
         return "same"
     is_locked = name in locks and row.by_website
     is_filled = row.policy == "fill" and mine is not None and mine.value is not None
-    if is_locked or is_filled or (row.policy == "create" and exists):
+    if is_locked or (row.policy == "create" and exists):
         return "kept"
+    if is_filled:
+        return "no gap"
     if mine is not None and row.at < mine.at:
         return "lost"
     fields[name] = Value(value, row.at)
@@ -502,7 +521,7 @@ def _copy(merges: Iterable[tuple[Row, list[str]]], to: Customer, named: str | No
         policy = "overwrite" if row.policy == "create" else row.policy
         if values:
             copy = Row("merge", row.at, values, policy, row.by_website, named=named, by_join=by_join, since=row.since)
-            copy.copy_of = row.copy_of or row
+            copy.copy_of = row
             to.add(copy)
 
 

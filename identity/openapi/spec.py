@@ -132,6 +132,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
         409,
         f"It was done before, and its answer not kept: over {IDEMPOTENT_ANSWER_BYTES_MAX // 1024} KiB.",
     ),
+    "idempotency_answer_erased": (409, "It was done before; its answer was removed when a customer was erased."),
     "feed_restarted": (410, "The store was restored from a backup: read the feed again from its beginning."),
     "customer_exists": (412, "If-None-Match: * was sent, and there is a customer of this id."),
     "version_changed": (412, "The customer is not at the version that If-Match names."),
@@ -171,7 +172,8 @@ PROBLEMS: dict[str, tuple[int, str]] = {
 """Every code that a problem document can have."""
 
 IDEMPOTENCY = (
-    "invalid_idempotency_key", "idempotency_in_progress", "idempotency_answer_too_large", "idempotency_key_reused",
+    "invalid_idempotency_key", "idempotency_in_progress", "idempotency_answer_too_large", "idempotency_answer_erased",
+    "idempotency_key_reused",
 )  # fmt: skip
 BODY = ("not_a_json_object", "body_cut_off", "body_too_slow", "body_too_large")
 ALWAYS = ("method_not_allowed", "internal_error", "unavailable")

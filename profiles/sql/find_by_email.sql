@@ -1,9 +1,15 @@
--- Customers who hold one of these e-mails. Rows: e-mail, customer id, each pair once. Locks: none.
-SELECT email_key, customer_id FROM customer
-WHERE workspace_id = %(workspace_id)s AND email_key = ANY (%(keys)s::text[]) AND bucket = ANY (%(buckets)s::smallint[])
-UNION
-SELECT alternate_email_key, customer_id FROM customer
-WHERE workspace_id = %(workspace_id)s AND alternate_email_key = ANY (%(keys)s::text[])
-  AND bucket = ANY (%(buckets)s::smallint[])
+-- Customers who hold one of these e-mails. Rows: e-mail, customer id, each pair once, up to `ids_max` for each e-mail, the
+-- first. Locks: none.
+SELECT k.value, c.customer_id
+FROM unnest(%(keys)s::text[]) AS k (value)
+CROSS JOIN LATERAL (
+    SELECT h.customer_id FROM customer AS h
+    WHERE h.workspace_id = %(workspace_id)s AND h.email_key = k.value AND NOT h.is_gone AND h.bucket = ANY (%(buckets)s::smallint[])
+    UNION
+    SELECT h.customer_id FROM customer AS h
+    WHERE h.workspace_id = %(workspace_id)s AND h.alternate_email_key = k.value AND NOT h.is_gone
+      AND h.bucket = ANY (%(buckets)s::smallint[])
+    ORDER BY customer_id
+    LIMIT %(ids_max)s
+) AS c
 ORDER BY 1, 2
-LIMIT 100000

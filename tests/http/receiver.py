@@ -89,9 +89,9 @@ class Receiver(contextlib.AbstractContextManager["Receiver"]):
         return list(self.received)
 
 
-def wait_until(ask: Callable[[], Any], is_enough: Callable[[Any], bool]) -> Any:
+def wait_until(ask: Callable[[], Any], is_enough: Callable[[Any], bool], seconds: float = PATIENCE_SECONDS) -> Any:
     """Ask until the answer is the one waited for, and return it."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + seconds
     while not is_enough(answer := ask()):
         assert time.monotonic() < deadline, f"still {answer!r}"
         time.sleep(0.05)

@@ -31,7 +31,7 @@ def erase(server: Server, path: str, **headers: str) -> httpx.Response:
 
 def erase_to_the_end(server: Server, path: str) -> httpx.Response:
     """Erase someone, asking again where it takes longer than one request waits."""
-    answer: httpx.Response = wait_until(lambda: erase(server, path), lambda answer: answer.status_code != 202)
+    answer: httpx.Response = wait_until(lambda: erase(server, path), lambda answer: answer.status_code != 202, 90)
     return answer
 
 
@@ -149,6 +149,20 @@ def test_a_retry_with_an_idempotency_key_gets_the_first_answer(server: Server):
 
     assert answers[0].json() == answers[1].json()
     assert answers[1].headers["idempotent-replayed"] == "true"
+
+
+def test_an_answer_that_was_kept_tells_nothing_of_who_was_erased_since(server: Server):
+    push(server, "h-6", "h-v6", display_name="Planted")
+    patch = {"display_name": "Also planted"}
+    key = {"Idempotency-Key": "patch-6"}
+    first = server.client.patch("/api/v1/customers/h-6", json=patch, headers=HEADERS | key)
+    assert "Planted" in first.text
+    erase_to_the_end(server, "/h-6")
+
+    again = server.client.patch("/api/v1/customers/h-6", json=patch, headers=HEADERS | key)
+
+    assert (again.status_code, again.json()["code"]) == (409, "idempotency_answer_erased")
+    assert "lanted" not in again.text
 
 
 @pytest.fixture

@@ -110,8 +110,8 @@ PLANTS = (
     Plant(
         "workspace_forgotten_in_the_emails",
         "profiles/sql/find_by_email.sql",
-        "WHERE workspace_id = %(workspace_id)s AND email_key",
-        "WHERE email_key",
+        "WHERE h.workspace_id = %(workspace_id)s AND h.email_key",
+        "WHERE h.email_key",
         "tests/store/test_rules.py::test_no_email_finds_a_customer_of_another_workspace",
     ),
     Plant(

@@ -66,6 +66,31 @@ def test_everything_of_a_stolen_key_is_taken_back_and_nothing_else(store_url: st
     check_store(store_url)
 
 
+def test_what_a_join_copied_did_not_arrive_with_the_channel_it_names(store_url: str, urls: Urls):
+    add_keeping_channel(store_url)
+
+    async def story(service: Service):
+        await submit(service, identify("old", "v1", name="Ana", gender="other"), received_at=NOW)
+        await submit(
+            service, identify("new", "v2", at=1, name="Ana Lin"), received_at=NOW + MINUTE, write_key=KEEPING_KEY
+        )
+        now = service.acts._clock()
+        await service.joins.join(WORKSPACE, "old", "new", ADMIN, dry_run=False)
+        hour = Filter(since=now - 60 * MINUTE, until=now + 60 * MINUTE, channel_id=CHANNEL_ID)
+        of_the_join = await service.bulk.preview(WORKSPACE, hour, ADMIN)
+        before = values_in(store_url, "old", "new")
+        operation = await service.bulk.begin(WORKSPACE, stolen(), ADMIN, taken=True)
+        await service.bulk.go_on(operation)
+        return of_the_join.counts.merges, before
+
+    merges, before = play(store_url, urls, story)
+
+    assert merges == 0
+    assert before[1] == {"display_name": "Ana Lin", "gender": "other"}
+    assert values_in(store_url, "new") == [{"display_name": "Ana Lin"}]
+    check_store(store_url)
+
+
 def test_a_bulk_undo_is_taken_back_as_a_whole(store_url: str, urls: Urls):
     add_keeping_channel(store_url)
 

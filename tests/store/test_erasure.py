@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from identity import erasure, intake
 from identity.acts import By
 from identity.app import Service
 from identity.bulk_undo import Filter
@@ -429,6 +430,69 @@ def test_an_erased_customer_is_not_in_the_cache_of_any_worker(store_url: str, ur
 # What is left undone.
 
 
+async def until_one_waits_for_a_lock(store_url: str) -> None:
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with await psycopg.AsyncConnection.connect(store_url, autocommit=True) as connection:
+        deadline = time.monotonic() + 5
+        while await (await connection.execute(waiting)).fetchone() is None:
+            assert time.monotonic() < deadline, "nobody waits"
+            await asyncio.sleep(0.01)
+
+
+def test_who_signs_in_on_a_browser_while_it_is_removed_begins_a_log_of_its_own(
+    store_url: str, urls: Urls, monkeypatch: pytest.MonkeyPatch
+):
+    gate, rows = Gate(), erasure._rows
+
+    async def held_after(connection: Any, package: str, name: str, values: Any) -> Any:
+        found = await rows(connection, package, name, values)
+        if name == "delete_facts":
+            await gate.pass_through()
+        return found
+
+    async def story() -> Any:
+        async with two_workers(store_url, urls.redis) as (one, other):
+            await submit(one, PUSH, received_at=NOW)
+            monkeypatch.setattr(erasure, "_rows", held_after)
+            erasing = asyncio.create_task(erase(one, "ana"))
+            await gate.reached()
+            signing_in = asyncio.create_task(submit(other, identify("bo", "v1", name="Bo"), received_at=NOW + 1))
+            await until_one_waits_for_a_lock(store_url)
+            gate.open()
+            await erasing
+            await signing_in
+            return await find_visitors(other, "v1")
+
+    assert asyncio.run(story()) == [["bo"]]
+    check_store(store_url)
+
+
+def test_visitors_of_whom_others_write_all_the_time_are_cleared_one_by_one(
+    store_url: str, urls: Urls, monkeypatch: pytest.MonkeyPatch
+):
+    tried: list[int] = []
+
+    async def story(service: Service) -> Removed:
+        await submit(service, *(identify("ana", f"v{n}", name="Ana") for n in range(5)), received_at=NOW)
+        step = service.eraser._step
+
+        async def contended(under: Any, work: Any, attempts_max: int = intake.ALONE_ATTEMPTS_MAX) -> Any:
+            if attempts_max == erasure.TOGETHER_ATTEMPTS_MAX:
+                tried.append(attempts_max)
+                raise erasure._Contended("contention")
+            return await step(under, work, attempts_max)
+
+        monkeypatch.setattr(service.eraser, "_step", contended)
+        return await erase(service, "ana")
+
+    removed = run(store_url, urls, story)
+
+    assert len(tried) == 4  # five, then two and three, then two of these
+    assert (removed.visitors, removed.links) == (5, 5)
+    assert tables_with(store_url, "ana", "Ana") == []
+    check_store(store_url)
+
+
 def test_an_erasure_that_was_left_undone_is_finished_by_another_worker_and_harms_nobody_meanwhile(
     store_url: str, urls: Urls, monkeypatch: pytest.MonkeyPatch
 ):
@@ -469,10 +533,10 @@ def test_a_step_that_fails_is_done_again_and_counted_once(store_url: str, urls: 
         monkeypatch.setattr("identity.erasure.STEP_ROWS_MAX", 3)
         step = service.eraser._step
 
-        async def shaky(under: Any, work: Any) -> Any:
+        async def shaky(under: Any, work: Any, *attempts: int) -> Any:
             if next(failures):
                 raise ConnectionError
-            return await step(under, work)
+            return await step(under, work, *attempts)
 
         monkeypatch.setattr(service.eraser, "_step", shaky)
         receipt = await service.eraser.erase(WORKSPACE, "ana", "test")

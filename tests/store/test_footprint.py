@@ -13,7 +13,8 @@ import msgspec
 import psycopg
 import pytest
 
-from identity import partitions
+from identity import footprint, partitions
+from identity.acts import By
 from identity.app import Service
 from identity.events.behaviour import Behaviour, EventFault, FaultCode, Order
 from identity.events.identity import Event
@@ -26,6 +27,7 @@ from profiles.database import _OPTIONS, statement
 from tests.harness import ADMIN_KEY, CHANNEL_ID, WRITE_KEY, Urls, opened_service
 from tests.store.calls import KEEPING_KEY, add_keeping_channel, call, commit, request, submit
 from tests.store.invariants import check_store
+from tests.store.test_acts import fact_ids
 
 NOW = 1_800_000_000_000
 MINUTE, DAY = 60_000, 86_400_000
@@ -209,6 +211,23 @@ def test_an_identification_that_comes_late_moves_the_footprint_at_once(store_url
         return before, await names(service, "customers/a"), await names(service, "customers/b")
 
     assert run(store_url, urls, story) == (["v@250", "v@150", "v@50"], ["v@50"], ["v@250", "v@150"])
+
+
+def test_of_more_identifications_than_are_read_the_oldest_time_is_nobodys_also_where_one_was_taken_back(
+    store_url: str, urls: Urls, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(footprint, "CHANGE_POINTS_MAX", 3)
+
+    async def story(service: Service) -> Any:
+        for at, customer_id in enumerate(("a", "b", "c")):
+            await sign_in(service, "v", customer_id, at * 100)
+        await tell(service, "v", 50, 150, 250)
+        _, wrong, _ = await fact_ids(service, "v")
+        monkeypatch.setattr(service.acts, "_clock", lambda: NOW + DAY)
+        await service.acts.undo_facts(1, "v", [wrong], By("key:Ana", "not hers"), dry_run=False)
+        return [await names(service, f"customers/{customer_id}") for customer_id in ("a", "b", "c")]
+
+    assert run(store_url, urls, story) == [[], [], ["v@250"]]
 
 
 def test_two_browsers_of_one_customer_make_one_footprint_newest_first(store_url: str, urls: Urls):

@@ -377,3 +377,66 @@ def test_what_went_home_is_undone_with_the_row_that_it_is_a_copy_of(store_url: s
     assert home["display_name"] == "Evil"
     assert mended["display_name"] == "Ana"
     check_store(store_url)
+
+
+@pytest.mark.parametrize("whose", ["old", "new"])
+def test_what_went_home_and_came_again_by_another_join_is_undone_wherever_it_is(store_url: str, urls: Urls, whose: str):
+    async def story(service: Service):
+        await two_customers(service)
+        await join(service, "old", "new")
+        await submit(service, identify("old", "v3", at=30, email="evil@shop.example"), received_at=NOW + 30 * MINUTE)
+        first = (await merge_ids(service, "new"))[-1]
+        await take_apart(service, "old")
+        home = (await merge_ids(service, "old"))[-1]
+        await join(service, "old", "new")
+        poisoned = held(store_url)
+        done = await undo(service, whose, home if whose == "old" else first)
+        mended = held(store_url)
+        check_store(store_url)
+        await undo(service, whose, done.act.merge_id)
+        return poisoned, mended, held(store_url)
+
+    poisoned, mended, restored = play(store_url, urls, story)
+
+    assert ["display_email" in values for values in poisoned] == [True, True]
+    assert ["display_email" in values for values in mended] == [False, False]
+    assert restored == poisoned
+    check_store(store_url)
+
+
+def test_a_lock_of_the_joined_id_closes_the_field_of_whom_it_is(store_url: str, urls: Urls):
+    async def story(service: Service):
+        await two_customers(service)
+        await join(service, "old", "new")
+        profile, row = await service.acts.lock(WORKSPACE, "old", ["display_name"], ADMIN, locked=True)
+        assert row is not None
+        await submit(service, identify("old", "v1", at=30, name="Evil"), received_at=NOW + 30 * MINUTE)
+        closed = held(store_url)[1]
+        await service.acts.lock(WORKSPACE, "old", ["display_name"], ADMIN, locked=False)
+        await submit(service, identify("old", "v1", at=31, name="Ana L."), received_at=NOW + 31 * MINUTE)
+        return profile.customer_id, row.customer_id, closed
+
+    *locked, closed = play(store_url, urls, story)
+
+    assert locked == ["new", "new"]
+    assert closed["display_name"] == "Ana Lin"
+    assert (held(store_url)[1] or {})["display_name"] == "Ana L."
+    check_store(store_url)
+
+
+def test_what_found_no_gap_in_the_other_fills_the_one_at_home(store_url: str, urls: Urls):
+    async def story(service: Service):
+        await two_customers(service)
+        await submit(service, anonymous_name("v2", 6, "Lin"), received_at=NOW + 6 * MINUTE)
+        await join(service, "old", "new")
+        await submit(service, anonymous_name("v9", 20, "Bea"), received_at=NOW + 20 * MINUTE)
+        await submit(service, identify("old", "v9", at=21), received_at=NOW + 21 * MINUTE)
+        joined = held(store_url)[1]
+        await take_apart(service, "old")
+        return joined
+
+    joined = play(store_url, urls, story)
+
+    assert joined["first_name"] == "Lin"
+    assert [(values or {})["first_name"] for values in held(store_url)] == ["Bea", "Lin"]
+    check_store(store_url)

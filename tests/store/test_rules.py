@@ -178,6 +178,22 @@ def test_no_email_finds_a_customer_of_another_workspace(store_url: str, urls: Ur
     assert play(store_url, urls, story) == [[["mine"]], [["theirs"]]]
 
 
+def test_an_email_that_very_many_hold_hides_nobody_who_holds_another(
+    store_url: str, urls: Urls, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("profiles.routes.CUSTOMERS_PER_INPUT_MAX", 2)
+
+    async def story(service: Service) -> list[list[str]]:
+        for number in range(4):
+            await authenticate(service, {"customer_id": f"c{number}", "display_email": "none@shop.example"})
+        await authenticate(service, {"customer_id": "zoe", "display_email": "zoe@shop.example"})
+        async with service.database.connection() as connection:
+            sent = ["none@shop.example", "zoe@shop.example", "nobody@shop.example"]
+            return await service.customers._find_ids(connection, 1, "emails", sent)
+
+    assert play(store_url, urls, story) == [["c0", "c1"], ["zoe"], []]
+
+
 def identify(customer_id: str, visitor_id: str = "v", **more: object) -> dict[str, object]:
     return {"type": "clIdentity", "visitor_id": visitor_id, "customer_id": customer_id, **more}
 

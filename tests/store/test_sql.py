@@ -339,7 +339,7 @@ TYPICAL: dict[str, object] = {
     "kept_from": "2026-01-01", "kept_to": "infinity", "oldest": "2026-01-01", "pause_max": "30 min",
     "xid": 700, "change_id": _UUID, "webhook_id": _UUID, "webhook_ids": f"{{{_UUID}}}", "webhooks_max": 20,
     "worker": _UUID, "until": "2026-01-01T00:00:20Z", "url": "https://a.example/", "description": "", "secrets": "[]",
-    "turn": 1, "attempts": 0,
+    "turn": 1, "attempts": 0, "ids_max": 100,
     "record_ids": f"{{{_UUID}}}", "subjects": "{v1}", "times": "{2026-01-01}",
 }  # fmt: skip
 """Parameters by name. What is not here is planned as null, as most filters are."""

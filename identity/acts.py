@@ -23,7 +23,7 @@ from identity.resolve import (
 )
 from profiles import fields as field_table
 from profiles import ledger, store, undoing
-from profiles.database import Connection, Database
+from profiles.database import Conflict, Connection, Database
 from profiles.http import Problem
 from profiles.merge import Applied
 from profiles.profile import Act, Link, Merge, Policy, Profile
@@ -151,6 +151,8 @@ class Acts:
             held = await self._customer(connection, workspace_id, customer_id)
             if held.joined_into is not None:
                 held = await self._customer(connection, workspace_id, held.joined_into)
+                if customer_id not in held.absorbs:
+                    raise Conflict  # taken apart since
             if held.is_gone:
                 raise no_customer()
             affected = tuple(sorted({name for name in fields if (name in held.locks) != locked}))

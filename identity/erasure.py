@@ -9,6 +9,7 @@ visitor that was nobody else's is removed with all it ever did.
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -59,6 +60,10 @@ Result = TypeVar("Result")
 
 class _Contended(Unavailable):
     """Other writers were faster every time."""
+
+
+class _Moved(Exception):
+    """Something was said of a visitor since its log was read."""
 
 
 class Removed(msgspec.Struct):
@@ -749,6 +754,12 @@ class Eraser:
         return work
 
     async def _remove_done(self, under: _Under, visitor_id: str) -> None:
+        for _ in range(ALONE_ATTEMPTS_MAX):
+            with contextlib.suppress(_Moved):
+                return await self._remove_done_once(under, visitor_id)
+        raise _Contended("contention")
+
+    async def _remove_done_once(self, under: _Under, visitor_id: str) -> None:
         workspace_id = under.workspace_id
         facts = await self._facts(under, visitor_id)
         is_nobodys = bool(facts) and _is_last(facts[-1]) and all(f.customer_id is None for f in facts)
@@ -757,7 +768,7 @@ class Eraser:
         else:
             spans = [(stretch.since, stretch.until) for stretch in stretches_of(facts) if stretch.erased]
         for since, until in spans:
-            await self._remove_events(under, visitor_id, since, until, is_direct=False)
+            await self._remove_events(under, visitor_id, since, until, is_direct=False, version=facts[-1].version)
         if not is_nobodys:
             return
         key, bucket = (workspace_id, visitor_id), self._spreads.bucket(workspace_id, visitor_id)
@@ -792,8 +803,21 @@ class Eraser:
         return await (work(under.connection) if under.connection is not None else self._database.run(work))
 
     async def _remove_events(
-        self, under: _Under, subject: str, since: int | None, until: int | None, *, is_direct: bool
+        self,
+        under: _Under,
+        subject: str,
+        since: int | None,
+        until: int | None,
+        *,
+        is_direct: bool,
+        version: int | None = None,
     ) -> None:
+        """Remove events; those of a visitor as long as it is in this version: then nobody can have come meanwhile whose
+        they are.
+
+        Raises:
+            _Moved: it is in another one.
+        """
         workspace_id = under.workspace_id
         values = {
             "workspace_id": workspace_id,
@@ -806,6 +830,8 @@ class Eraser:
         }
 
         async def work(connection: Connection, removed: Removed) -> int:
+            if version is not None and await _rows(connection, "identity", "hold_visitor", values) != [(version,)]:
+                raise _Moved
             gone = await _rows(connection, "identity", "delete_events", values)
             removed.events += len(gone)
             purchases = [

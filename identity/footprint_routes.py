@@ -198,11 +198,13 @@ class FootprintRoutes:
         found = await self._run(workspace_id, work)
         return _page(page, found, [event_view(told, source, source.stretch) for source, told in found])
 
-    async def stretches_of(self, workspace_id: int, visitor_ids: Sequence[str]) -> dict[str, list[Stretch]]:
-        """Return whose the time of each visitor is."""
+    async def stretches_of(
+        self, workspace_id: int, visitor_ids: Sequence[str], same: Mapping[str, str]
+    ) -> dict[str, list[Stretch]]:
+        """Return whose the time of each visitor is. ``same``: as in ``Footprints.stretches_of``."""
 
         async def work(footprints: Footprints) -> dict[str, list[Stretch]]:
-            return await footprints.stretches_of(visitor_ids)
+            return await footprints.stretches_of(visitor_ids, same)
 
         return await self._run(workspace_id, work)
 

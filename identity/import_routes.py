@@ -133,7 +133,7 @@ class ImportRoutes:
         arriving = _Arriving(request)
         is_done = False
         try:
-            await self._take_in(arriving, lane, out)
+            await self._take_in(request, arriving, lane, out)
             is_done = True
         except _Ended as ended:
             out.write(ImportEnd(arriving.lines + 1, "ended", ended.code, ended.message))
@@ -159,9 +159,13 @@ class ImportRoutes:
         reader = Reader(None, sender, now, blocked_ids(workspace))
         return Lane(self._intake, self._database, reader, claim, 0, Position(), self._clock), claim
 
-    async def _take_in(self, arriving: "_Arriving", lane: Lane, out: "_Out") -> None:
+    async def _take_in(self, request: Request, arriving: "_Arriving", lane: Lane, out: "_Out") -> None:
         deadline = time.monotonic() + IMPORT_SECONDS_MAX
         while lines := await arriving.next(STEP_LINES_MAX):
+            try:
+                await self._access.authorize(request, Scope.PROFILES_WRITE)  # it may be revoked meanwhile
+            except Problem as problem:
+                raise _Ended(problem.code, problem.message) from problem
             for result in await lane.apply(lines):
                 out.write(_view(result))
             if time.monotonic() > deadline:

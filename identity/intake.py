@@ -7,6 +7,7 @@ outcome has it committed.
 """
 
 import asyncio
+import contextlib
 import random
 import secrets
 import time
@@ -166,7 +167,10 @@ class Intake:
             held = await self._find_erased(connection, events, held, looks_closely=True)
             return decide(events, held, self.new_id).outcomes
 
-        return await self._database.run(work)
+        for _ in range(ATTEMPTS_MAX):
+            with contextlib.suppress(Conflict):
+                return await self._database.run(work)
+        raise Unavailable("contention")
 
     def new_id(self, bucket: int, milliseconds: int) -> str:
         """Return an id for a ledger row or a fact."""
@@ -346,6 +350,7 @@ class Intake:
             absent = missing(events, held)
             wanted = absent.customers - sought
             if not wanted and not absent.histories:
+                _require_one_moment(held)
                 return held
             more = await store.load_customers(connection, database, spreads.key_rows(wanted))
             histories = await identifications.load_facts(connection, database, spreads.key_rows(absent.histories))
@@ -461,6 +466,15 @@ async def _in_order(
 ) -> list[Outcome | Exception]:
     decided, recorded = (iter(outcomes) for outcomes in await asyncio.gather(deciding, behaviour))
     return [next(recorded if isinstance(event, Behaviour) else decided) for event in events]
+
+
+def _require_one_moment(held: Held) -> None:
+    """Raise Conflict where a customer was read before it was taken apart, and whom it was joined into after that: what
+    is said of the one would be merged into the other, and stay there."""
+    for (workspace_id, customer_id), profile in held.customers.items():
+        owner = held.customers.get((workspace_id, str(profile.joined_into)))
+        if profile.joined_into is not None and owner is not None and customer_id not in owner.absorbs:
+            raise Conflict
 
 
 def _count(changes: Changes) -> None:

@@ -229,7 +229,8 @@ class CustomerRoutes:
         entries: list[tuple[str, int, bytes]] = []
         for (workspace_id, customer_id), looked in found.items():
             profile = looked.profile
-            if profile.absorbs:  # what joined customers' visitors do takes no version of it
+            # What joined customers' visitors do takes no version of it, and theirs are others than its own.
+            if profile.absorbs or profile.customer_id != customer_id:
                 continue
             digest = (profile.digest or "").encode()
             entries.append((self._cache.customer_key(workspace_id, customer_id), profile.version, digest))

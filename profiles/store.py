@@ -212,6 +212,8 @@ async def load_with_visitors(
         groups = {(key[0], other) for key in owners.values() for other in _group(profiles.get(key))}
         answers = await fetch_together(connection, pairs_query(database, spreads.key_rows(groups)))
         visitors = pairs_from(answers)
+    if any(_is_apart(profiles, key, owner) for key, owner in owners.items()):
+        return await load_with_visitors(connection, database, spreads, list(owners))
     found: dict[Key, tuple[Profile, list[CustomerVisitor]]] = {}
     for key, owner in owners.items():
         profile = profiles.get(owner)
@@ -225,6 +227,11 @@ async def _absent(
 ) -> dict[Key, Profile]:
     rows = spreads.key_rows({key for key in wanted if key not in held})
     return await load_customers(connection, database, rows)
+
+
+def _is_apart(profiles: Mapping[Key, Profile], key: Key, owner: Key) -> bool:
+    """Return whether a customer was read before it was taken apart, and whom it was joined into after that."""
+    return owner in profiles and key[1] not in _group(profiles[owner])
 
 
 def _group(profile: Profile | None) -> tuple[str, ...]:

@@ -136,6 +136,7 @@ class CustomerPages:
             is_explained=explained is not None,
             is_complete=explained is None or explained.complete,
             merges=page.items,
+            form=visit.form,
         )
 
     async def _explanation(self, visit: Visit, customer_id: str) -> CustomerExplanation | None:
@@ -190,6 +191,10 @@ class CustomerPages:
         done, problem = None, None
         try:
             by = By(visit.actor, read_note(form.get("reason")))
+        except Problem as wrong:
+            # Nothing is done for a reason that cannot be kept; what it was about stays on the page to try again.
+            by, dry_run, problem = By(visit.actor), True, wrong
+        try:
             done = await self._done(visit, one, None if is_apart else other, by, dry_run=dry_run)
         except Problem as wrong:
             problem = wrong

@@ -116,6 +116,7 @@ def entries(
     events: Sequence[FootprintEvent],
     visitors: Iterable[VisitorPage],
     undone: Mapping[str, str],
+    same: Mapping[str, str],
     *,
     is_first: bool,
     is_last: bool,
@@ -124,12 +125,12 @@ def entries(
     """Return a page of the timeline, the newest first: the events, and every identification that falls among them.
 
     ``before`` is when the page before ended: what happened from then on stood there. ``undone`` are the identifications
-    that were taken back, each with what did it.
+    that were taken back, each with what did it; ``same`` the customers who are joined, each with whom it is.
     """
     found = [Entry(event.occurred_at, event.visitor_id, event=event) for event in events]
     oldest = events[-1].occurred_at if events else None
     for page in visitors:
-        switches = _switches(page, undone)
+        switches = _switches(page, undone, same)
         for said in page.identifications:
             if not is_first and before is not None and said.occurred_at >= before:
                 continue
@@ -150,25 +151,28 @@ def _mark(said: IdentificationView, *, is_switch: bool, is_undone: bool) -> str:
     return "switched" if is_switch else str(said.kind)
 
 
-def _switches(page: VisitorPage, undone: Container[str]) -> set[str]:
-    """Return the identifications that ended the link of another customer."""
+def _switches(page: VisitorPage, undone: Container[str], same: Mapping[str, str]) -> set[str]:
+    """Return the identifications that ended the link of another customer, who is not joined with that one."""
     found: set[str] = set()
     before: str | None = None
     counting = [said for said in page.identifications if said.applied and said.identification_id not in undone]
     for said in sorted(counting, key=lambda each: each.occurred_at):
         if said.kind not in (FactKind.IDENTIFIED, FactKind.SIGNED_OUT, FactKind.ERASED):
             continue
-        if said.customer_id is not None and before not in (None, said.customer_id):
+        named = None if said.customer_id is None else same.get(said.customer_id, said.customer_id)
+        if named is not None and before not in (None, named):
             found.add(said.identification_id)
-        before = said.customer_id
+        before = named
     return found
 
 
-def happenings(found: Iterable[Entry], visitors: Iterable[VisitorPage], undone: Mapping[str, str]) -> list[Happening]:
+def happenings(
+    found: Iterable[Entry], visitors: Iterable[VisitorPage], undone: Mapping[str, str], same: Mapping[str, str]
+) -> list[Happening]:
     """Return what is marked in the lanes: all identifications, and the events of this page."""
     marked = []
     for page in visitors:
-        switches = _switches(page, undone)
+        switches = _switches(page, undone, same)
         for said in page.identifications:
             is_switch, is_undone = said.identification_id in switches, said.identification_id in undone
             title = f"{said.event} {said.customer_id or ''} {said.occurred_at}"

@@ -6,8 +6,10 @@ import msgspec
 
 from identity.admin import search
 from identity.admin.changes import Changes
+from identity.admin.explain import Explanations
 from identity.admin.ledger import Ledger, RefusalView
 from identity.administration import ChannelView
+from identity.erasure import Eraser
 from identity.footprint import Page
 from identity.footprint_routes import FootprintRoutes
 from identity.gate import blocked_ids
@@ -15,6 +17,7 @@ from identity.refusals import Refusal
 from identity.visitor_routes import VisitorRoutes
 from identity.visitors import read_customer_id, read_known_customer_id, read_visitor_id
 from profiles.access import Access
+from profiles.clock import to_text
 from profiles.http import Problem
 from profiles.remarks import Verdict
 from profiles.routes import CustomerRoutes
@@ -22,8 +25,12 @@ from profiles.views import CustomerView, DecisionView, MergeView
 
 SKIPPED_SHOWN_MAX = 20
 REFUSALS_SHOWN_MAX = 20
+JOINED_ASKED_MAX = 5
+"""Joined ids whose refused events are looked for: each is a question of its own."""
 NAMELESS = (Refusal.MISSING_CUSTOMER_ID, Refusal.INVALID_CUSTOMER_ID, Refusal.BLOCKED_CUSTOMER_ID)
 """Refusals of events that named nobody usable: no id finds them."""
+IDLE = ("id_usable", "arrived_once", "fields_unknown")
+"""Lines that say nothing of use where it is known what became of the customer."""
 
 State = Literal["good", "bad", "unsure"]
 
@@ -33,6 +40,8 @@ class Parts(Protocol):
 
     access: Access
     customers: CustomerRoutes
+    eraser: Eraser
+    explanations: Explanations
     visitors: VisitorRoutes
     footprints: FootprintRoutes
 
@@ -53,9 +62,13 @@ class Skipped(msgspec.Struct, frozen=True):
 
 
 class Findings(msgspec.Struct, frozen=True):
-    """The answered checklist, the verdict of it all being the first check that is bad."""
+    """The answered checklist, the verdict of it all being the first check that is bad.
+
+    ``gone_id`` is the customer of whom everything was taken back.
+    """
 
     customer: CustomerView | None
+    gone_id: str | None
     visitor_id: str | None
     checks: list[Check]
     skipped: list[Skipped]
@@ -73,9 +86,11 @@ async def find_out(parts: Parts, ledger: Ledger, changes: Changes, workspace_id:
     found = await search.find(parts, ledger, workspace_id, text)
     customer_id = found.customer_id or (found.by_contact[0].customer_id if found.by_contact else None)
     customer = await parts.customers.view(workspace_id, customer_id) if customer_id is not None else None
+    gone_id = customer_id if customer is None else None
     visitor_id = found.visitor_id
-    refusals = await _refusals(ledger, workspace_id, customer_id, text)
-    merges = await _merges(ledger, workspace_id, customer_id, visitor_id)
+    asked_id = customer_id or read_known_customer_id(text)
+    refusals = await _refusals(ledger, workspace_id, _named(asked_id, customer), read_visitor_id(text))
+    merges = await _merges(ledger, workspace_id, customer_id, customer, visitor_id)
     channels = (await changes.list_channels(workspace_id, {"limit": "200"})).items
     skipped = [
         Skipped(merge, decision)
@@ -84,8 +99,10 @@ async def find_out(parts: Parts, ledger: Ledger, changes: Changes, workspace_id:
         if decision.verdict in (Verdict.SKIPPED_INVALID, Verdict.SKIPPED_OLDER, Verdict.KEPT_EXISTING)
     ][:SKIPPED_SHOWN_MAX]
     last_seen = await _last_seen(parts, workspace_id, customer_id, visitor_id, merges)
-    is_known = customer is not None or visitor_id is not None
+    fate = await _fate(parts, workspace_id, asked_id, customer, gone_id)
+    is_known = bool(fate) or customer is not None or visitor_id is not None
     checks = [
+        *fate,
         *_of_channels(channels, has_arrived=last_seen is not None),
         *_of_id(text, blocked_ids(parts.access.workspaces[workspace_id]), customer, visitor_id),
         _arrived(refusals, last_seen, is_known=is_known),
@@ -93,7 +110,23 @@ async def find_out(parts: Parts, ledger: Ledger, changes: Changes, workspace_id:
         _of_fields(skipped, customer),
         *await _of_links(parts, workspace_id, customer, visitor_id),
     ]
-    return Findings(customer, visitor_id, checks, skipped, refusals)
+    if fate:
+        checks = [check for check in checks if check.name not in IDLE]
+    return Findings(customer, gone_id, visitor_id, checks, skipped, refusals)
+
+
+async def _fate(
+    parts: Parts, workspace_id: int, asked_id: str | None, customer: CustomerView | None, gone_id: str | None
+) -> list[Check]:
+    """Return what became of a customer who was held once: everything was taken back, or it was erased."""
+    if gone_id is not None:
+        return [Check("id_gone", "bad")]
+    if asked_id is None or customer is not None:
+        return []
+    erasure = await parts.eraser.find(workspace_id, asked_id)
+    if erasure is None or erasure.lifted_at is not None:
+        return []
+    return [Check("id_erased", "bad", {"at": _when(to_text(erasure.erased_at))})]
 
 
 def _of_channels(channels: list[ChannelView], *, has_arrived: bool) -> list[Check]:
@@ -173,26 +206,44 @@ async def _of_links(
     return [Check("visitor_linked", "good", {"customer_id": page.customer_id})]
 
 
-async def _refusals(ledger: Ledger, workspace_id: int, customer_id: str | None, text: str) -> list[RefusalView]:
-    """Return the refused events that named the id, as customer or as visitor."""
+def _named(asked_id: str | None, customer: CustomerView | None) -> list[str]:
+    """Return the ids that stand for a customer: the one asked for, the one that answers, the first that are joined."""
+    named = [] if asked_id is None else [asked_id]
+    if customer is not None:
+        named += [customer.customer_id, *customer.joined_ids[:JOINED_ASKED_MAX]]
+    return list(dict.fromkeys(named))
+
+
+async def _refusals(
+    ledger: Ledger, workspace_id: int, customer_ids: list[str], visitor_id: str | None
+) -> list[RefusalView]:
+    """Return the refused events that named one of the customers, or the visitor; newest first."""
     found: dict[str, RefusalView] = {}
-    limit = str(REFUSALS_SHOWN_MAX)
-    for name, given in (
-        ("customer_id", customer_id or read_known_customer_id(text)),
-        ("visitor_id", read_visitor_id(text)),
-    ):
-        if given is not None:
-            page = await ledger.list_refusals(workspace_id, {name: given, "limit": limit})
-            found |= {refusal.refusal_id: refusal for refusal in page.items}
+    asked = [{"customer_id": customer_id} for customer_id in customer_ids]
+    if visitor_id is not None:
+        asked.append({"visitor_id": visitor_id})
+    for query in asked:
+        page = await ledger.list_refusals(workspace_id, {**query, "limit": str(REFUSALS_SHOWN_MAX)})
+        found |= {refusal.refusal_id: refusal for refusal in page.items}
     return [found[refusal_id] for refusal_id in sorted(found, reverse=True)][:REFUSALS_SHOWN_MAX]
 
 
 async def _merges(
-    ledger: Ledger, workspace_id: int, customer_id: str | None, visitor_id: str | None
+    ledger: Ledger, workspace_id: int, customer_id: str | None, customer: CustomerView | None, visitor_id: str | None
 ) -> list[MergeView]:
-    given = {"customer_id": customer_id} if customer_id is not None else {"visitor_id": visitor_id}
-    query = {name: value for name, value in given.items() if value is not None}
-    return (await ledger.list_merges(workspace_id, {**query, "limit": "50"})).items if query else []
+    """Return the merges of a customer or else of a visitor, newest first.
+
+    Of a joined customer, what named it since is in the ledger of the one that answers; what came before, in its own.
+    """
+    if customer_id is not None:
+        answering = customer_id if customer is None else customer.customer_id
+        asked = [{"customer_id": each} for each in dict.fromkeys((answering, customer_id))]
+    else:
+        asked = [{"visitor_id": visitor_id}] if visitor_id is not None else []
+    found = [
+        merge for query in asked for merge in (await ledger.list_merges(workspace_id, {**query, "limit": "50"})).items
+    ]
+    return sorted(found, key=lambda merge: merge.merge_id, reverse=True)
 
 
 async def _last_seen(
@@ -208,5 +259,5 @@ async def _last_seen(
             return None
     except Problem:
         events = []
-    times = [event.received_at for event in events[:1]] + [merge.received_at for merge in merges[:1]]
-    return max(times, default=None)
+    arrived = [merge.received_at for merge in merges if merge.act is None]
+    return max([event.received_at for event in events[:1]] + arrived[:1], default=None)

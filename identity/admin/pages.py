@@ -7,7 +7,7 @@ is taken from our own pages only. What a page asks for by e-mail or phone comes 
 import asyncio
 import contextlib
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any, Protocol, TypeVar
@@ -71,7 +71,7 @@ from profiles.http import HeaderPairs, Problem, Request, Response, asgi_app, log
 from profiles.remarks import JsonValue, Reason, Verdict
 from profiles.routes import CustomerRoutes
 from profiles.store import Spreads
-from profiles.views import MergeView
+from profiles.views import CustomerView, MergeView
 
 STATIC_PATH = f"{INSPECTOR_PATH}/static/"
 STREAM_PATH = f"{INSPECTOR_PATH}/live/stream"
@@ -274,7 +274,7 @@ class Inspector:
         query, page = _timeline_page(visit.request, "customer_id")
         footprint = await self._service.footprints.of_customer(visit.workspace_id, view.customer_id, page)
         visitor_ids = [visitor.visitor_id for visitor in view.visitors[:LANES_MAX]]
-        values = await self._lanes(visit, visitor_ids, (view.customer_id, *view.joined_ids), footprint, query)
+        values = await self._lanes(visit, visitor_ids, view, footprint, query)
         shown = len(view.visitors) - len(visitor_ids)
         return self._show(visit, "timeline.html", customer=view, visitors_left_out=shown, **values)
 
@@ -285,8 +285,9 @@ class Inspector:
         query, page = _timeline_page(visit.request, "visitor_id")
         footprint = await self._service.footprints.of_visitor(visit.workspace_id, visitor_id, page)
         told = await self._service.visitors.find(visit.workspace_id, visitor_id)
-        own = () if told is None or told.customer_id is None else (told.customer_id,)
-        values = await self._lanes(visit, [visitor_id], own, footprint, query)
+        whose = None if told is None or told.customer_id is None else told.customer_id
+        view = None if whose is None else await self._service.customers.view(visit.workspace_id, whose)
+        values = await self._lanes(visit, [visitor_id], view, footprint, query)
         try:
             explained = await self._service.explanations.visitor(visit.workspace_id, visitor_id)
         except Problem:  # nothing was ever said of it, or too much to tell why
@@ -297,22 +298,25 @@ class Inspector:
         self,
         visit: Visit,
         visitor_ids: Sequence[str],
-        own: Collection[str],
+        customer: CustomerView | None,
         footprint: FootprintPage,
         query: Mapping[str, str],
     ) -> dict[str, Any]:
-        """Return what a timeline shows: the drawing, the entries of this page, and where the next one is."""
+        """Return what a timeline of this customer's shows: the drawing, the entries of this page, and where the next
+        one is."""
         told, undone = await self._told(visit, visitor_ids), await self._taken_back(visit, visitor_ids)
-        stretches = await self._service.footprints.stretches_of(visit.workspace_id, visitor_ids) if visitor_ids else {}
+        same = _joined(customer)
+        stretches = await self._stretches(visit, visitor_ids, same)
         entries = history.entries(
             footprint.items,
             told,
             undone,
+            same,
             is_first="cursor" not in query,
             is_last=footprint.next_cursor is None,
             before=query.get("before"),
         )
-        marked = history.happenings(entries, told, undone)
+        marked = history.happenings(entries, told, undone, same)
         times = [happening.at for happening in marked] or [now_milliseconds()]
         begin, end = min(times), max(*times, now_milliseconds())
         margin = max(1000, (end - begin) // 50)
@@ -325,7 +329,7 @@ class Inspector:
             "lanes": pictures.draw_lanes(
                 stretches,
                 marked,
-                own=own,
+                own=() if customer is None else (customer.customer_id,),
                 begin=begin - margin,
                 end=end,
                 window=(min(listed), max(listed)) if listed and (following or "cursor" in query) else None,
@@ -334,6 +338,13 @@ class Inspector:
             "following": following,
             "is_first": "cursor" not in query,
         }
+
+    async def _stretches(
+        self, visit: Visit, visitor_ids: Sequence[str], same: Mapping[str, str]
+    ) -> Mapping[str, Sequence[Stretch]]:
+        if not visitor_ids:
+            return {}
+        return await self._service.footprints.stretches_of(visit.workspace_id, visitor_ids, same)
 
     async def _told(self, visit: Visit, visitor_ids: Sequence[str]) -> list[VisitorPage]:
         pages = [await self._service.visitors.find(visit.workspace_id, each) for each in visitor_ids]
@@ -352,16 +363,13 @@ class Inspector:
         view = await self._customer_pages.find(visit)
         visitor_ids = [visitor.visitor_id for visitor in view.visitors[:GRAPH_VISITORS_MAX]]
         told = {page.visitor_id: page for page in await self._told(visit, visitor_ids)}
-        stretches: Mapping[str, Sequence[Stretch]] = (
-            await self._service.footprints.stretches_of(visit.workspace_id, visitor_ids) if visitor_ids else {}
-        )
+        joined = _joined(view)
+        stretches = await self._stretches(visit, visitor_ids, joined)
         undone = await self._taken_back(visit, visitor_ids)
-        # Whom an admin declared to be this customer is this customer here.
-        joined = dict.fromkeys(view.joined_ids, view.customer_id)
         links = {}
         for visitor_id in visitor_ids:
             said = [_as_joined(each, joined) for each in told[visitor_id].identifications] if visitor_id in told else []
-            found = [_as_joined(stretch, joined) for stretch in stretches.get(visitor_id, ())]
+            found = stretches.get(visitor_id, ())
             named_in_vain = {
                 each.customer_id: "undone" if each.identification_id in undone else "unapplied"
                 for each in said
@@ -562,6 +570,7 @@ class Inspector:
             problem=problem,
             done=done,
             secret=secret,
+            form=visit.form if problem is not None else {},
             scopes=list(KeyScope),
             own_key_id=visit.session.key.key_id,
         )
@@ -744,6 +753,11 @@ def _address_of(request: Request, query: Mapping[str, str]) -> str:
 
 def _following(request: Request, query: Mapping[str, str], cursor: str | None) -> str | None:
     return None if cursor is None else _address_of(request, {**query, "cursor": cursor})
+
+
+def _joined(customer: CustomerView | None) -> dict[str, str]:
+    """Return whom an admin declared to be this customer, each with it: they are this customer here."""
+    return {} if customer is None else dict.fromkeys(customer.joined_ids, customer.customer_id)
 
 
 def _as_joined(row: _Named, joined: Mapping[str, str]) -> _Named:

@@ -4,6 +4,7 @@ from typing import Protocol
 
 import msgspec
 
+from identity.admin.explain import Explanations
 from identity.admin.ledger import Ledger
 from identity.footprint import Page
 from identity.footprint_routes import FootprintRoutes
@@ -20,11 +21,15 @@ class Parts(Protocol):
     """What of a service is needed here."""
 
     customers: CustomerRoutes
+    explanations: Explanations
     footprints: FootprintRoutes
 
 
 class Found(msgspec.Struct, frozen=True):
-    """Whom and what a text names. ``by_contact``: customers who have it as e-mail or phone."""
+    """Whom and what a text names. ``customer_id`` may be of one who is gone: it has a page all the same.
+
+    ``by_contact``: customers who have the text as e-mail or phone.
+    """
 
     merge_id: str | None
     customer_id: str | None
@@ -43,7 +48,7 @@ async def find(parts: Parts, ledger: Ledger, workspace_id: int, text: str) -> Fo
     """Return whom and what a text names in a workspace."""
     text = text.strip()[:TEXT_CHARACTERS_MAX]
     customer_id, visitor_id = read_known_customer_id(text), read_visitor_id(text)
-    if customer_id is not None and not (await _of(parts, workspace_id, "customer_ids", customer_id)):
+    if customer_id is not None and not await _was_held(parts, workspace_id, customer_id):
         customer_id = None
     if visitor_id is not None and not await _was_seen(parts, workspace_id, visitor_id):
         visitor_id = None
@@ -53,6 +58,16 @@ async def find(parts: Parts, ledger: Ledger, workspace_id: int, text: str) -> Fo
             by_contact |= {view.customer_id: view for view in await _of(parts, workspace_id, kind, text)}
     by_contact.pop(customer_id or "", None)
     return Found(await _merge(ledger, workspace_id, text), customer_id, visitor_id, list(by_contact.values()))
+
+
+async def _was_held(parts: Parts, workspace_id: int, customer_id: str) -> bool:
+    """Return whether the customer is held, or is gone: everything that was merged into it was taken back."""
+    if await _of(parts, workspace_id, "customer_ids", customer_id):
+        return True
+    try:
+        return (await parts.explanations.customer(workspace_id, customer_id)).gone
+    except Problem:
+        return False
 
 
 async def _was_seen(parts: Parts, workspace_id: int, visitor_id: str) -> bool:

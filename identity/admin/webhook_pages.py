@@ -109,6 +109,7 @@ class WebhookPages:
             secret=secret,
             outcome=outcome,
             types=list(ChangeType),
+            form=visit.form if problem is not None else {},
             statuses=list(DeliveryStatus),
             status_asked=query.get("status", ""),
         )

@@ -109,9 +109,10 @@
     const key = `${QUEUE}${at}.${random()}`, item = { kind, body, tries: 0, lease: 0 };
     if (debug != null) explain(kind, body);
     if (kind === "authenticate") {
-      item.mark = hash(body.visitor_id + text);
+      item.mark = hash(api + writeKey + body.visitor_id + text);
       const [mark, since] = (get(LAST) || "").split(" ");
-      if (mark === item.mark && Math.abs(at - since) < DAY) return say("unchanged, not sent");
+      // A visitor whom subdomains share may have become someone else on another one, which does not change LAST here.
+      if (!cookieDomain && mark === item.mark && Math.abs(at - since) < DAY) return say("unchanged, not sent");
     }
     item.bytes = new TextEncoder().encode(JSON.stringify(item)).length;
     if (item.bytes > REQUEST_BYTES_MAX) return say("too large, not sent");
@@ -177,20 +178,21 @@
     }
   };
   let busy = false, isUnanswered = false, timer;
-  const flush = async (isLeaving) => {
-    if (!allowed || (busy && !isLeaving)) return;
-    busy ||= !isLeaving;
+  const flush = async (isHiding, isLeaving) => {
+    if (!allowed || (busy && !isHiding)) return;
+    busy ||= !isHiding;
     try {
-      // To leave a page cuts off what is being sent, so then "no answer" says nothing of the service.
+      // To leave a page cuts off what is being sent, so then "no answer" says nothing of the service. To hide one does
+      // not, and who switches tabs while the service is away would use up the tries.
       const mayGo = () => allowed && navigator.onLine !== false && (!pause() || (isLeaving && isUnanswered));
       for (let batch; mayGo() && (batch = due()).length; ) {
         const sent = send(batch);
-        if (!isLeaving) await sent;
+        if (!isHiding) await sent;
       }
     } catch (error) {
       say(error);
     }
-    if (isLeaving) return;
+    if (isHiding) return;
     busy = false;
     clearTimeout(timer);
     const items = allowed && navigator.onLine !== false ? order().map(read).filter(Boolean) : [];
@@ -272,7 +274,7 @@
     // Until then the page's own markup may still assign it anew.
     for (const event of ["DOMContentLoaded", "load"]) addEventListener(event, listen);
     addEventListener("online", () => flush(remove(PAUSE)));
-    addEventListener("pagehide", () => flush(true));
+    addEventListener("pagehide", () => flush(true, true));
     addEventListener("visibilitychange", () => document.visibilityState === "hidden" && flush(true));
     // Withdrawn in another tab.
     addEventListener("storage", ({ key, newValue }) => key === VISITOR && !newValue && setConsent(false));

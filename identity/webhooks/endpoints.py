@@ -297,7 +297,8 @@ class Webhooks:
             moment = queries.read_time_of({"since": str(wanted.since)}, "since")
             assert moment is not None
             end = await self._feed.end(workspace_id)
-            position = await self._feed.position_at(workspace_id, moment) or end
+            # Not past the end: what is still being written there has a lower number than what is there to be found.
+            position = min(await self._feed.position_at(workspace_id, moment) or end, end)
         where = {"xid": position.xid, "change_id": position.change_id}
         return _view(await self._change(workspace_id, webhook_id, lambda _: where), await self._store_id())
 

@@ -48,6 +48,14 @@ def open_page(page: Page, address: str) -> None:
     page.wait_for_function("!!window.clWidget?.clSdk?.consent")
 
 
+def hide(page: Page) -> None:
+    """Tell the page that another tab is in front of it, which a headless browser never does."""
+    page.evaluate(
+        "Object.defineProperty(document, 'visibilityState', {value: 'hidden'});"
+        " document.dispatchEvent(new Event('visibilitychange', {bubbles: true}))"
+    )
+
+
 def kept(page: Page) -> list[str]:
     """Return the names of what the page's browser holds for its site."""
     names: list[str] = page.evaluate(
@@ -111,6 +119,29 @@ def test_who_signs_out_and_in_again_is_posted_again(page: Page, shop: StandIn, s
     wait_until(page, lambda: len(service.identities) == 2)
 
     assert [event["type"] for event in service.events] == ["userSignedOut"]
+
+
+def test_a_visitor_whom_subdomains_share_is_posted_at_every_push(page: Page, shop: StandIn, service: StandIn):
+    address = shop.page("/", tag(service.url, 'data-cookie-domain="localhost"')).replace("127.0.0.1", "localhost")
+    open_page(page, address)
+
+    identify(page, "42")
+    identify(page, "42")
+    wait_until(page, lambda: len(service.posted) == 2)
+
+    assert service.identities == ["42", "42"]
+    assert len({posted.body["visitor_id"] for posted in service.posted}) == 1
+
+
+def test_what_one_service_or_write_key_was_told_is_new_to_another(page: Page, shop: StandIn, service: StandIn):
+    elsewhere = tag(service.url, f'data-endpoint="{shop.url}"')
+    for sdk in (tag(service.url), elsewhere, elsewhere.replace("wk_test", "wk_other")):
+        open_page(page, shop.page("/", sdk))
+        identify(page, "42")
+        wait_until(page, lambda: not [name for name in kept(page) if "Queue" in name])
+
+    assert [posted.body["write_key"] for posted in service.posted] == ["wk_test"]
+    assert [posted.body["write_key"] for posted in shop.posted] == ["wk_test", "wk_other"]
 
 
 def test_entries_pushed_before_it_loaded_are_read_once_in_order(page: Page, shop: StandIn, service: StandIn):
@@ -413,6 +444,35 @@ def test_what_a_page_says_as_it_goes_arrives(page: Page, shop: StandIn, service:
 
     assert service.identities == ["slow", "42"]
     assert [event["type"] for event in service.events] == ["add_to_cart"]
+
+
+def test_to_hide_a_page_keeps_to_the_pause_and_to_leave_it_does_not(page: Page, shop: StandIn, service: StandIn):
+    service.answer = lambda _: Answer(200, b"", {"content-length": "10"})
+    open_page(page, shop.page("/", tag(service.url)))
+    identify(page, "42")
+    wait_until(page, lambda: page.evaluate("!!localStorage.identityPause"))
+    page.evaluate("localStorage.identityPause = Date.now() + 60_000")
+    page.evaluate(CART)
+
+    hide(page)
+    settle(page)
+    assert service.events == []
+
+    page.goto(shop.page("/next", "next"))
+    wait_until(page, lambda: len(service.events) == 1)
+
+
+def test_to_hide_a_page_sends_without_waiting_for_what_is_being_sent(page: Page, shop: StandIn, service: StandIn):
+    service.answer = lambda _: Answer(seconds=4.0)
+    open_page(page, shop.page("/", tag(service.url)))
+    identify(page, "slow")
+    wait_until(page, lambda: service.posted)
+    identify(page, "42")
+
+    hide(page)
+    page.wait_for_timeout(2_000)
+
+    assert service.identities == ["slow", "42"]
 
 
 def test_two_tabs_send_what_waits_once(context: BrowserContext, shop: StandIn, service: StandIn):

@@ -12,6 +12,7 @@ import pytest
 from identity import import_routes
 from identity.verify import verify
 from tests.harness import ADMIN_KEY, Server
+from tests.http.receiver import wait_until
 
 PATH = "/api/v1/import"
 KEY = {"Authorization": f"Bearer {ADMIN_KEY}"}
@@ -153,6 +154,23 @@ def test_what_cannot_begin_is_a_problem_document(
 
     assert received.startswith(b"HTTP/1.1 %d" % status)
     assert json.loads(received.partition(b"\r\n\r\n")[2])["code"] == code
+
+
+def test_an_import_ends_where_its_key_was_revoked(server: Server):
+    made = server.post("/api/v1/admin/keys", {"name": "Stolen", "scopes": ["profiles:write"]}).json()
+
+    def lines() -> Iterator[bytes]:
+        yield body({"customer_id": "before-1", "name": "Ana"})
+        wait_until(lambda: server.get("/api/v1/customers/before-1"), lambda answer: answer.status_code == 200)
+        assert server.client.delete(f"/api/v1/admin/keys/{made['key_id']}", headers=KEY).status_code == 200
+        yield body({"customer_id": "after-1", "name": "Eve"})
+
+    answer = server.client.post(PATH, content=lines(), headers={"Authorization": f"Bearer {made['secret']}"})
+
+    told = results(answer.text)
+    assert [one["status"] for one in told] == ["created", "ended"]
+    assert told[-1]["code"] == "unknown_key"
+    assert server.get("/api/v1/customers/after-1").status_code == 404
 
 
 def test_a_key_that_may_only_read_may_not_import(server: Server):

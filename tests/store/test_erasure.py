@@ -30,7 +30,7 @@ from tests.model import Sent
 from tests.store.calls import authenticate, find_visitors, look_up, submit
 from tests.store.invariants import check_store, values_in
 from tests.store.redis_server import RedisServer
-from tests.store.test_footprint import did, take
+from tests.store.test_footprint import did, names, take
 from tests.store.test_interleavings import (
     Gate,
     held_before_commit,
@@ -464,6 +464,35 @@ def test_who_signs_in_on_a_browser_while_it_is_removed_begins_a_log_of_its_own(
             return await find_visitors(other, "v1")
 
     assert asyncio.run(story()) == [["bo"]]
+    check_store(store_url)
+
+
+def test_what_somebody_else_did_on_the_browser_while_it_is_cleared_stays(
+    store_url: str, urls: Urls, monkeypatch: pytest.MonkeyPatch
+):
+    gate = Gate()
+
+    async def story() -> Any:
+        async with two_workers(store_url, urls.redis) as (one, other):
+            await submit(one, PUSH, received_at=NOW)
+            await take(one, did(one, "v1", 0))
+            read = one.eraser._facts
+
+            async def held_after(under: Any, visitor_id: str) -> Any:
+                found = await read(under, visitor_id)
+                await gate.pass_through()
+                return found
+
+            monkeypatch.setattr(one.eraser, "_facts", held_after)
+            erasing = asyncio.create_task(erase(one, "ana"))
+            await gate.reached()
+            await submit(other, identify("bo", "v1", name="Bo"), received_at=NOW + 10)
+            await take(other, did(other, "v1", 20))
+            gate.open()
+            removed = await erasing
+            return removed.events, removed.visitors, len(await names(other, "customers/bo"))
+
+    assert asyncio.run(story()) == (1, 0, 1)
     check_store(store_url)
 
 

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import psycopg
 import pytest
 
 from identity.acts import By
 from identity.app import Service
+from profiles import store
 from profiles.http import Problem
 from tests.harness import Urls
 from tests.store.calls import find_visitors, look_up, submit
@@ -439,4 +441,45 @@ def test_what_found_no_gap_in_the_other_fills_the_one_at_home(store_url: str, ur
 
     assert joined["first_name"] == "Lin"
     assert [(values or {})["first_name"] for values in held(store_url)] == ["Bea", "Lin"]
+    check_store(store_url)
+
+
+@pytest.mark.parametrize("what", ["push", "lock", "look up"])
+def test_who_was_read_before_they_were_taken_apart_is_not_taken_for_the_other(
+    store_url: str, urls: Urls, monkeypatch: pytest.MonkeyPatch, what: str
+):
+    load = store.load_customers
+
+    async def story(service: Service):
+        await two_customers(service)
+        await join(service, "old", "new")
+        is_apart = False
+
+        async def apart_before(connection: Any, database: Any, rows: Any) -> Any:
+            nonlocal is_apart
+            if not is_apart and [row.id for row in rows] == ["new"]:
+                is_apart = True
+                await take_apart(service, "old")
+            return await load(connection, database, rows)
+
+        monkeypatch.setattr(store, "load_customers", apart_before)
+        match what:
+            case "push":
+                push = identify("old", "v1", at=30, email="ana@shop.example")
+                await submit(service, push, received_at=NOW + 30 * MINUTE)
+            case "lock":
+                await service.acts.lock(WORKSPACE, "old", ["display_name"], ADMIN, locked=True)
+            case _:
+                await look_up(service, "old")
+        assert is_apart
+        monkeypatch.setattr(store, "load_customers", load)
+        return (await look_up(service, "old"))[1], await merge_ids(service, "new")
+
+    old, of_the_other = play(store_url, urls, story)
+
+    assert old["customer_id"] == "old"
+    assert old["fields"]["display_name"] == "Ana"
+    with psycopg.connect(store_url) as connection:
+        last = connection.execute("SELECT act FROM merge WHERE merge_id = %s", [of_the_other[-1]]).fetchone()
+    assert last == ("release",)
     check_store(store_url)

@@ -24,6 +24,7 @@ document.addEventListener("click", (event) => {
 const live = document.getElementById("live");
 if (live) {
   const rowsMax = 300;
+  const againMilliseconds = 5000;
   const list = document.getElementById("live-rows");
   const state = document.getElementById("live-state");
   const empty = document.getElementById("live-empty");
@@ -77,23 +78,40 @@ if (live) {
   });
   for (const control of [filter, kind, reason]) control.addEventListener("input", settle);
 
-  const source = new EventSource(live.dataset.stream);
-  source.addEventListener("rows", (event) => {
-    const template = document.createElement("template");
-    template.innerHTML = event.data; // escaped by the server's template, as the page itself
-    const rows = [...template.content.children];
-    if (paused) {
-      held = held.concat(rows).slice(-rowsMax);
-      label();
-    } else {
-      add(rows);
-    }
-  });
-  source.addEventListener("state", (event) => tell(event.data));
-  source.addEventListener("over", () => {
-    source.close();
-    window.location.reload();
-  });
-  source.onerror = () => tell("lost");
+  const watch = () => {
+    const source = new EventSource(live.dataset.stream);
+    source.addEventListener("rows", (event) => {
+      const template = document.createElement("template");
+      template.innerHTML = event.data; // escaped by the server's template, as the page itself
+      const rows = [...template.content.children];
+      if (paused) {
+        held = held.concat(rows).slice(-rowsMax);
+        label();
+      } else {
+        add(rows);
+      }
+    });
+    source.addEventListener("state", (event) => tell(event.data));
+    source.addEventListener("over", () => {
+      source.close();
+      window.location.reload();
+    });
+    source.onerror = () => {
+      tell("lost");
+      // The browser tries again by itself where the stream broke off, but never after an answer that is no stream.
+      if (source.readyState === EventSource.CLOSED) window.setTimeout(watchAgain, againMilliseconds);
+    };
+  };
+
+  const watchAgain = async () => {
+    // Asked for as a piece of a page: without a session the answer is 401, not the form to sign in, which a reload
+    // shows. No answer at all says nothing of the session.
+    const headers = { "HX-Request": "true" };
+    const answer = await fetch(window.location.href, { headers }).catch(() => null);
+    if (answer && answer.status === 401) window.location.reload();
+    else watch();
+  };
+
+  watch();
   label();
 }

@@ -152,14 +152,14 @@ def test_a_retry_with_an_idempotency_key_gets_the_first_answer(server: Server):
 
 
 def test_an_answer_that_was_kept_tells_nothing_of_who_was_erased_since(server: Server):
-    push(server, "h-6", "h-v6", display_name="Planted")
+    push(server, "h-kept", "h-vkept", display_name="Planted")
     patch = {"display_name": "Also planted"}
-    key = {"Idempotency-Key": "patch-6"}
-    first = server.client.patch("/api/v1/customers/h-6", json=patch, headers=HEADERS | key)
+    key = {"Idempotency-Key": "patch-kept"}
+    first = server.client.patch("/api/v1/customers/h-kept", json=patch, headers=HEADERS | key)
     assert "Planted" in first.text
-    erase_to_the_end(server, "/h-6")
+    erase_to_the_end(server, "/h-kept")
 
-    again = server.client.patch("/api/v1/customers/h-6", json=patch, headers=HEADERS | key)
+    again = server.client.patch("/api/v1/customers/h-kept", json=patch, headers=HEADERS | key)
 
     assert (again.status_code, again.json()["code"]) == (409, "idempotency_answer_erased")
     assert "lanted" not in again.text

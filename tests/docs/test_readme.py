@@ -64,6 +64,7 @@ INTERNAL = {
     "identity.exports.CONNECT_SECONDS_MAX": "a connection's time-out",
     "identity.footprint.GROWTH_MAX": "how a page is read, not what is in it",
     "identity.footprint.SOURCES_MAX": "the same",
+    "identity.admin.missing.JOINED_ASKED_MAX": "refusals that name further joined ids are found under those ids",
     "identity.erasure.TOGETHER_ATTEMPTS_MAX": "then they are cleared one by one",
     "identity.intake.ALONE_ATTEMPTS_MAX": "then the event is answered 503",
     "identity.intake.ATTEMPTS_MAX": "then the batch is halved",

@@ -150,9 +150,10 @@ class Acts:
             changes = Changes()
             held = await self._customer(connection, workspace_id, customer_id)
             if held.joined_into is not None:
-                held = await self._customer(connection, workspace_id, held.joined_into)
-                if customer_id not in held.absorbs:
-                    raise Conflict  # taken apart since
+                owner = await self._customer(connection, workspace_id, held.joined_into)
+                if held.is_apart_from(owner):
+                    raise Conflict
+                held = owner
             if held.is_gone:
                 raise no_customer()
             affected = tuple(sorted({name for name in fields if (name in held.locks) != locked}))

@@ -469,11 +469,11 @@ async def _in_order(
 
 
 def _require_one_moment(held: Held) -> None:
-    """Raise Conflict where a customer was read before it was taken apart, and whom it was joined into after that: what
-    is said of the one would be merged into the other, and stay there."""
-    for (workspace_id, customer_id), profile in held.customers.items():
+    """Raise Conflict where customers were taken apart between two readings: what is said of the one would be merged
+    into the other, and stay there."""
+    for (workspace_id, _), profile in held.customers.items():
         owner = held.customers.get((workspace_id, str(profile.joined_into)))
-        if profile.joined_into is not None and owner is not None and customer_id not in owner.absorbs:
+        if owner is not None and profile.is_apart_from(owner):
             raise Conflict
 
 

@@ -74,6 +74,11 @@ class Profile(msgspec.Struct, frozen=True):
     joined_into: str | None = None
     absorbs: tuple[str, ...] = ()
 
+    def is_apart_from(self, owner: "Profile") -> bool:
+        """Return whether the one that this customer is joined into has let go of it: this one was read before they were
+        taken apart, and the other after that."""
+        return self.joined_into == owner.customer_id and self.customer_id not in owner.absorbs
+
     def values(self) -> dict[str, JsonValue]:
         """Return the held values by field name, removals left out, in name order."""
         return {name: held.value for name, held in sorted(self.fields.items()) if held.value is not None}

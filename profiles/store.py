@@ -209,11 +209,11 @@ async def load_with_visitors(
     owners = {key: (key[0], profile.joined_into or profile.customer_id) for key, profile in profiles.items()}
     if any(profile.joined_into or profile.absorbs for profile in profiles.values()):
         profiles = {**profiles, **await _absent(connection, database, spreads, profiles, owners.values())}
+        if any(profiles[key].is_apart_from(profiles[owner]) for key, owner in owners.items() if owner in profiles):
+            return await load_with_visitors(connection, database, spreads, list(owners))
         groups = {(key[0], other) for key in owners.values() for other in _group(profiles.get(key))}
         answers = await fetch_together(connection, pairs_query(database, spreads.key_rows(groups)))
         visitors = pairs_from(answers)
-    if any(_is_apart(profiles, key, owner) for key, owner in owners.items()):
-        return await load_with_visitors(connection, database, spreads, list(owners))
     found: dict[Key, tuple[Profile, list[CustomerVisitor]]] = {}
     for key, owner in owners.items():
         profile = profiles.get(owner)
@@ -227,11 +227,6 @@ async def _absent(
 ) -> dict[Key, Profile]:
     rows = spreads.key_rows({key for key in wanted if key not in held})
     return await load_customers(connection, database, rows)
-
-
-def _is_apart(profiles: Mapping[Key, Profile], key: Key, owner: Key) -> bool:
-    """Return whether a customer was read before it was taken apart, and whom it was joined into after that."""
-    return owner in profiles and key[1] not in _group(profiles[owner])
 
 
 def _group(profile: Profile | None) -> tuple[str, ...]:

@@ -285,7 +285,7 @@ class Inspector:
         query, page = _timeline_page(visit.request, "visitor_id")
         footprint = await self._service.footprints.of_visitor(visit.workspace_id, visitor_id, page)
         told = await self._service.visitors.find(visit.workspace_id, visitor_id)
-        whose = None if told is None or told.customer_id is None else told.customer_id
+        whose = None if told is None else told.customer_id
         view = None if whose is None else await self._service.customers.view(visit.workspace_id, whose)
         values = await self._lanes(visit, [visitor_id], view, footprint, query)
         try:

@@ -23,7 +23,7 @@ from identity.refusals import Refusal
 from identity.tolerant import Members, read_array, read_object, read_value
 from identity.visitors import BLOCKED_IDS, read_customer_id, read_event_id, read_visitor_id
 from profiles.clock import event_time, read_time
-from profiles.fields import RULES_VERSION, SPELLINGS, Dialect, read_record
+from profiles.fields import RULES_VERSION, SPELLINGS, Dialect, read_identify, read_record
 from profiles.patches import OPERATIONS_MAX, PatchOperation, read_operation
 from profiles.remarks import Kind, Reading, Reason, cut, storable
 
@@ -96,8 +96,14 @@ _RULES = b"%d" % RULES_VERSION
 _DIGESTED = tuple((name, name.encode()) for name in IDENTIFY_NAMES)
 
 
-def to_identify(push: Push, sender: Sender, received_at: int, *, name: str = CLIDENTITY) -> Identify:
-    """Return the event of a push."""
+def to_identify(
+    push: Push, sender: Sender, received_at: int, *, name: str = CLIDENTITY, is_alone: bool = False
+) -> Identify:
+    """Return the event of a push.
+
+    ``is_alone``: its fields are read now, while others' batch is with the database. Those of events that come by the
+    hundred are read batch by batch, so that nobody has to wait for all of them.
+    """
     params = {field: read_value(push.params[field]) for field in IDENTIFY_NAMES if field in push.params}
     return Identify(
         **_envelope(push.members, sender, received_at, name, push.visitor_id),
@@ -106,6 +112,7 @@ def to_identify(push: Push, sender: Sender, received_at: int, *, name: str = CLI
         fields=tuple(params),
         params=params,
         digest=push.digest,
+        readings=read_identify(params) if is_alone else None,
     )
 
 

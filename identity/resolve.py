@@ -293,6 +293,8 @@ def read_fields(event: Event) -> tuple[Reading, ...]:
     A patch is read as that of a profile of which nothing is held.
     """
     match event:
+        case Identify() if event.readings is not None:
+            return (*event.notes, *event.readings)
         case Identify():
             is_traits = event.dialect is Dialect.TRAITS
             read = field_table.read_traits if is_traits else field_table.read_identify

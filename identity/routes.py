@@ -154,7 +154,8 @@ class EventRoutes:
         if push is None:
             push = read_push(members, self._gate.blocked(channel))
         now = self._clock()
-        await self._intake.submit_one(self._gate.vouched(channel, to_identify(push, channel.sender, now), now))
+        event = to_identify(push, channel.sender, now, is_alone=True)
+        await self._intake.submit_one(self._gate.vouched(channel, event, now))
         return _OK
 
     async def events(self, request: Request) -> Response:

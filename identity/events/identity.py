@@ -84,10 +84,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Identify(Event, frozen=True, kw_only=True):
-    """clIdentity: the visitor is this customer, and here are some fields. ``params`` are as sent, not yet read."""
+    """clIdentity: the visitor is this customer, and here are some fields. ``params`` are as sent; ``readings`` are of
+    these, where they have been read already."""
 
     params: Mapping[str, object]
     digest: str
+    readings: tuple[Reading, ...] | None = None
     dialect: Dialect = Dialect.CLIDENTITY
 
 

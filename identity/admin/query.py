@@ -36,7 +36,10 @@ def read_query(request: Request, known: Iterable[str]) -> dict[str, str]:
     names = list(known)
     for name in query:
         if name not in names:
-            raise Problem(400, "unknown_parameter", f"What can be asked for here is: {', '.join(names)}.")
+            told = (
+                f"What can be asked for here is: {', '.join(names)}." if names else "What is wanted stands in the body."
+            )
+            raise Problem(400, "unknown_parameter", told)
     return query
 
 
@@ -150,8 +153,10 @@ async def read_body(request: Request, kind: type[Body]) -> Body:
     """Return the body of a request.
 
     Raises:
-        Problem: 400, not JSON; 422, not of its form; those of ``Request.body``.
+        Problem: 400, not JSON, or something stands in the query: a ``dry_run`` there must not be passed over; 422, not
+            of its form; those of ``Request.body``.
     """
+    read_query(request, ())
     body = await request.body(BODY_BYTES_MAX)
     try:
         return msgspec.json.decode(body, type=kind)

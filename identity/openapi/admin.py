@@ -324,7 +324,7 @@ def undo_paths() -> Json:
                 parameters=[spec.uuid_parameter("merge_id")],
                 body=("UndoAsked", asked, "Why, and whether really."),
                 answer=("UndoView", "What was done", undone),
-                problems=(*spec.BODY, "invalid_body", "unusable_reason", "merge_not_found", "not_undoable",
+                problems=(*spec.ASKED, "unusable_reason", "merge_not_found", "not_undoable",
                           "customer_not_found"),
             )
         },
@@ -337,7 +337,7 @@ def undo_paths() -> Json:
                 parameters=[spec.uuid_parameter("identification_id")],
                 body=("UndoAsked", {**asked, "visitor_id": "visitor-1"}, "Of which visitor it was said, and why."),
                 answer=("UnlinkView", "What was done", unlinked),
-                problems=(*spec.BODY, "invalid_body", "unusable_reason", "missing_visitor_id", "visitor_not_found",
+                problems=(*spec.ASKED, "unusable_reason", "missing_visitor_id", "visitor_not_found",
                           "identification_not_found", "log_too_long"),
             )
         },
@@ -354,7 +354,7 @@ def undo_paths() -> Json:
                     "filter: from, to, channel_id, visitor_id, customer_id, event, operation_id.",
                 ),
                 answer=("OperationView|BulkPreview", "What was begun or, with dry_run, would be done", operation),
-                problems=(*spec.BODY, "invalid_body", "unusable_reason", "invalid_filter"),
+                problems=(*spec.ASKED, "unusable_reason", "invalid_filter"),
             )
         },
         "/api/v1/admin/operations": {
@@ -388,7 +388,7 @@ def join_paths() -> Json:
     )  # fmt: skip
     taken_apart = msgspec.structs.replace(joined, changes={"17": [], "42": []}, fields={}, merges=0)
     asked = {"reason": "one person, two cards", "dry_run": True}
-    joining = (*spec.BODY, "invalid_body", "unusable_reason", "customer_not_found")
+    joining = (*spec.ASKED, "unusable_reason", "customer_not_found")
     suggestion = Suggestion("email", "ana@shop.example", ["17", "42"], 2, [])
     return {
         "/api/v1/admin/customers/{customer_id}/locks": {
@@ -450,7 +450,7 @@ def join_paths() -> Json:
                 "They are not suggested again; with dismissed false they may be.",
                 body=("DismissAsked", {"customer_ids": ["17", "42"], "reason": "mother and child"}, "The two."),
                 answer=("DismissAsked", "As it was taken", DismissAsked(["17", "42"], reason="mother and child")),
-                problems=(*spec.BODY, "invalid_body", "unusable_reason", "invalid_customer_ids"),
+                problems=(*spec.ASKED, "unusable_reason", "invalid_customer_ids"),
             )
         },
     }  # fmt: skip
@@ -476,7 +476,7 @@ def workspace_paths() -> Json:
                 "past them at once; more do not bring it back, nor keep longer what has arrived.",
                 body=("WorkspaceChange", {"footprint_days": 90}, "At least what is to be changed."),
                 answer=("WorkspaceView", "The workspace", msgspec.structs.replace(workspace, footprint_days=90)),
-                problems=(*spec.BODY, "invalid_body", "invalid_footprint_days", "invalid_blocked_customer_ids"),
+                problems=(*spec.ASKED, "invalid_footprint_days", "invalid_blocked_customer_ids"),
             ),
         }
     }
@@ -500,7 +500,7 @@ def channel_paths() -> Json:
         revoked_at=None,
     )
     one = ("ChannelView", "The channel", channel)
-    values = (*spec.BODY, *spec.NAMED, "invalid_origins")
+    values = (*spec.ASKED, "invalid_name", "invalid_origins")
     signed = ("invalid_signed_identity", "invalid_unsigned_writes", "invalid_identity_keys")
     return {
         "/api/v1/admin/channels": {
@@ -585,7 +585,7 @@ def key_paths() -> Json:
                 "The answer shows the secret, this once.",
                 body=("NewKey", {"name": "CRM", "scopes": ["profiles:read"]}, "One scope or more."),
                 answer=("CreatedKeyView", "The key with its secret", created),
-                problems=(*spec.BODY, *spec.NAMED, "invalid_scopes", "too_many_keys"),
+                problems=(*spec.ASKED, "invalid_name", "invalid_scopes", "too_many_keys"),
             ),
         },
         "/api/v1/admin/keys/{key_id}": {
@@ -654,7 +654,7 @@ def webhook_paths() -> Json:
                 body=("NewWebhook", {"url": "https://crm.example/hooks"}, "types empty: all of them."),
                 answer=with_secret,
                 problems=(
-                    *spec.BODY, "invalid_body", "invalid_url", "invalid_description", "too_many_webhooks",
+                    *spec.ASKED, "invalid_url", "invalid_description", "too_many_webhooks",
                     "feed_restarted",
                 ),
             ),
@@ -670,7 +670,7 @@ def webhook_paths() -> Json:
                 parameters=named, body=("WebhookChange", {"active": True}, "At least what is to be changed."),
                 answer=one,
                 problems=(
-                    *spec.BODY, "invalid_body", "invalid_url", "invalid_description", "webhook_not_found",
+                    *spec.ASKED, "invalid_url", "invalid_description", "webhook_not_found",
                     "webhook_changed",
                 ),
             ),
@@ -700,7 +700,7 @@ def webhook_paths() -> Json:
                 "were.",
                 parameters=named, body=("Resending", {"since": spec.MORNING}, "One of the two."), answer=one,
                 problems=(
-                    *spec.BODY, "invalid_body", "invalid_resend", "invalid_since", "invalid_cursor",
+                    *spec.ASKED, "invalid_resend", "invalid_since", "invalid_cursor",
                     "webhook_not_found",
                     "webhook_changed", "feed_restarted",
                 ),

@@ -182,7 +182,8 @@ SECRET = ("missing_key", "unknown_key", "missing_scope", *ALWAYS)
 PAST = ("invalid_query", "query_too_long", "invalid_as_of", "log_too_long")
 QUERY = ("invalid_query", "query_too_long", "unknown_parameter", "invalid_limit", "invalid_cursor")
 RANGE = (*QUERY, "invalid_from", "invalid_to", "invalid_channel_id", "invalid_reason", "query_too_slow")
-NAMED = ("invalid_body", "invalid_name")
+ASKED = (*BODY, "invalid_body", "invalid_query", "query_too_long", "unknown_parameter")
+"""Of what admins ask for in a body, which must not be taken for a query."""
 
 WRITE_KEY: list[Json] = [{"writeKey": []}, {}]
 """In the header; the empty choice stands for the key in the body, which OpenAPI has no word for."""

@@ -35,6 +35,17 @@ def changed(view: dict[str, Any]) -> list[tuple[str, str, object, object]]:
     return [(d["field"], d["verdict"], d["old"], d["new"]) for d in view["merge"]["decisions"]]
 
 
+def test_a_dry_run_that_stands_in_the_address_is_refused_instead_of_done(server: Server):
+    identify(server, "u-dry", name="Ana")
+    merge = newest(server, "u-dry")
+    asked = (f"{MERGES}/{merge['merge_id']}/undo", f"{ADMIN}/customers/u-dry/join", f"{ADMIN}/undo")
+
+    answers = [server.post(f"{path}?dry_run=true", {"reason": "to see"}) for path in asked]
+
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(400, "unknown_parameter")] * 3
+    assert fields_of(server, "u-dry") == {"display_name": "Ana"}
+
+
 def test_an_undo_is_shown_first_then_done_and_can_be_undone(server: Server):
     identify(server, "u-1", name="Ana", gender="other")
     identify(server, "u-1", name="Zoe")

@@ -138,8 +138,11 @@ class Coalescer(Generic[Item, Result]):
                 if not group.future.done():
                     group.future.set_exception(error)
             return
-        # Answering so many takes a while, in which the database would have nothing to do: the next batch goes first.
-        asyncio.get_running_loop().call_soon(_answer, batch, results)
+        if self._groups:
+            # Answering so many takes a while, in which the database would have nothing to do: the next batch is first.
+            asyncio.get_running_loop().call_soon(_answer, batch, results)
+        else:
+            _answer(batch, results)
 
 
 def _answer(batch: Sequence[_Group], results: Sequence[Any]) -> None:

@@ -18,17 +18,20 @@ from uuid import uuid4
 
 import httpx
 import psycopg
+import pytest
 from psycopg import sql
 
 from identity.app import Service
 from identity.serve import prepare
 from identity.settings import Settings, load
+from profiles import cache
 
 PROJECT = Path(__file__).resolve().parent.parent
 CHANNEL_ID = "11111111-1111-4111-8111-111111111111"
 WRITE_KEY = "wk_test_write_key_0001"
 ADMIN_KEY = "sk_test_admin_key_0001"
 START_SECONDS_MAX = 60.0
+LATE_SECONDS_MAX = 5.0
 
 _names = itertools.count(1)
 _template: dict[str, str] = {}
@@ -95,6 +98,13 @@ def _recreate(url: str, name: str, template: str | None = None) -> None:
 def _drop(url: str, name: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def be_patient_with_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Redis be late. On a busy machine it can be, by more than a worker waits for it, and then what was written is
+    shown late, which is a story of its own: tests/store/test_cache.py and tests/faults."""
+    monkeypatch.setattr(cache, "CALL_SECONDS_MAX", LATE_SECONDS_MAX)
+    monkeypatch.setattr(cache, "CONNECT_SECONDS_MAX", LATE_SECONDS_MAX)
 
 
 @contextlib.asynccontextmanager

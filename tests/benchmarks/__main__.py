@@ -134,7 +134,6 @@ class Options(msgspec.Struct, frozen=True):
     known: int
     soak: bool
     import_rows: int
-    wal_bytes: int
 
 
 class Store:
@@ -435,8 +434,8 @@ def _commit() -> str:
 
 
 @contextlib.contextmanager
-def opened(options: Options) -> Iterator[Bench]:
-    """Give a benchmark whose database and cache run on the second core."""
+def opened(options: Options, wal_bytes: int) -> Iterator[Bench]:
+    """Give a benchmark whose database and cache run on the second core, with so much WAL ready to be written over."""
     find_wrk()
     find_pgbench()
     with contextlib.ExitStack() as stack:
@@ -445,7 +444,7 @@ def opened(options: Options) -> Iterator[Bench]:
             with embedded.start(Path(folder)) as first, psycopg.connect(first.urls.database, autocommit=True) as fresh:
                 for name, value in DATABASE_SETTINGS.items():
                     fresh.execute(f"ALTER SYSTEM SET {name} = '{value}'")
-                _use_wal(fresh, options.wal_bytes)
+                _use_wal(fresh, wal_bytes)
             servers = stack.enter_context(embedded.start(Path(folder)))
         yield Bench(Urls(servers.urls.database, servers.urls.redis), options, stack)
 
@@ -524,11 +523,12 @@ def main(arguments: Sequence[str]) -> int:
         known=KNOWN,
         soak=given.soak,
         import_rows=max(1, given.import_rows),
-        wal_bytes=0 if given.quick else WAL_BYTES_OF_A_MILLION if _has_million(given) else WAL_BYTES,
     )
     try:
         rows = choose(options.names, million=given.million, import_rows=options.import_rows)
-        with opened(options) as bench:
+        has_million = options.import_rows >= MILLION or any(row in MILLION_ROWS for row in rows)
+        wal_bytes = WAL_BYTES_OF_A_MILLION if has_million else WAL_BYTES
+        with opened(options, 0 if given.quick else wal_bytes) as bench:
             text = machine(bench)
             runs = measure(bench, rows)
             memory = bench.soak() if options.soak else []
@@ -543,10 +543,6 @@ def main(arguments: Sequence[str]) -> int:
         given.json.write_text(_json(text, runs, ratios, memory))
     too_large = any(size > SOAK_BYTES_MAX for _, size in memory)
     return int(too_large or not all(ratio.holds for ratio in ratios))
-
-
-def _has_million(given: argparse.Namespace) -> bool:
-    return given.million or given.import_rows >= MILLION or any(name.endswith("-million") for name in given.names)
 
 
 def _told(memory: Sequence[tuple[int, int]]) -> str:
